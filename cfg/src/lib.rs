@@ -1,0 +1,1 @@
+//! The kamailio.cfg language as text: preprocessor, lexer, parser, syntax tree with spans, diagnostics.

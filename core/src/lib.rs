@@ -1,0 +1,1 @@
+//! The server: transports, processes, routing, pseudo-variables, timers, statistics, logging.

@@ -1,0 +1,1 @@
+//! The `app_lua` module.

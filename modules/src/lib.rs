@@ -1,0 +1,1 @@
+//! All modules that this build of Olelo has.

@@ -1,0 +1,1 @@
+//! Behaviour tests of the real server: real forks, real sockets, one file per behaviour.
