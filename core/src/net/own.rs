@@ -1,0 +1,52 @@
+//! Which addresses and names are this server: `myself`, `alias`, the listening sockets.
+
+use super::Proto;
+use olelo_cfg::ast;
+use std::net::IpAddr;
+use std::sync::RwLock;
+
+/// Checks that other modules add (`corex`'s `alias_subdomains`, `domain`'s `register_myself`).
+static MORE: RwLock<Vec<fn(&str, u16, Option<Proto>) -> bool>> = RwLock::new(Vec::new());
+
+/// Adds a check; main, in a module's `init`.
+pub fn add_check(f: fn(&str, u16, Option<Proto>) -> bool) {
+    if let Ok(mut m) = MORE.write() {
+        m.push(f);
+    }
+}
+
+/// Whether `host` and `port` (0: the URI has none) name this server.
+pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
+    let s = crate::server();
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let ip: Option<IpAddr> = bare.parse().ok();
+    let same_port = |own: u16, p: Proto| port == own || (port == 0 && own == p.default_port());
+    for l in &s.sockets.0 {
+        if proto.is_some_and(|p| p != l.proto) {
+            continue;
+        }
+        if ip == Some(l.addr.ip()) && same_port(l.addr.port(), l.proto) {
+            return true;
+        }
+        if let Some((h, p)) = &l.advertise
+            && h.trim_matches(['[', ']']).eq_ignore_ascii_case(bare)
+            && same_port(*p, l.proto)
+        {
+            return true;
+        }
+    }
+    if s.config.aliases.iter().any(|a| alias_matches(a, bare, port, proto)) {
+        return true;
+    }
+    MORE.read().is_ok_and(|m| m.iter().any(|f| f(bare, port, proto)))
+}
+
+fn alias_matches(a: &ast::Alias, host: &str, port: u16, proto: Option<Proto>) -> bool {
+    let alias_proto = a.proto.and_then(|p| Proto::from_name(p.as_str().as_bytes()));
+    let port_fits = match a.port {
+        None => true,
+        Some(p) => p == port || (port == 0 && p == alias_proto.or(proto).unwrap_or(Proto::Udp).default_port()),
+    };
+    port_fits && a.host.eq_ignore_ascii_case(host) && (alias_proto.is_none() || proto.is_none() || alias_proto == proto)
+}

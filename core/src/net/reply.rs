@@ -1,0 +1,206 @@
+//! Replies: where they go (RFC 3261 §18.2.2, RFC 3581 §4), stateless ones made here, and stateless
+//! forwarding of those that arrive.
+
+use super::{Dst, Proto, SocketId};
+use crate::hooks;
+use crate::route::ctx::Ctx;
+use crate::route::run::{FWD_REPLIES, FWD_REQUESTS};
+use olelo_sip::build::{self, ForwardOptions, ReplyOptions, ViaFixup};
+use olelo_sip::{Rport, Via};
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+
+/// Owned text of a [`ViaFixup`]: what we add to the sender's Via.
+#[derive(Debug, Default, Clone)]
+pub struct Fixup {
+    received: Option<String>,
+    rport: Option<u16>,
+}
+
+impl Fixup {
+    /// For the message in `ctx`: `received` where the Via's host isn't the source address, `rport`
+    /// where asked for by the sender or the script.
+    pub fn of(ctx: &Ctx) -> Fixup {
+        let Some(via) = ctx.msg.via(0) else { return Fixup::default() };
+        let wants_rport = !matches!(via.rport, Rport::Absent) || ctx.force_rport;
+        let src = ctx.rcv.src.ip();
+        let same = olelo_sip::uri::host_ip(via.host(ctx.msg.buf())) == Some(src);
+        Fixup {
+            received: (!same || wants_rport).then(|| src.to_string()),
+            rport: wants_rport.then(|| ctx.rcv.src.port()),
+        }
+    }
+
+    /// As the message builder takes it.
+    pub fn as_via(&self) -> ViaFixup<'_> {
+        ViaFixup { received: self.received.as_deref().map(str::as_bytes), rport: self.rport }
+    }
+}
+
+/// Where a reply to the request in `ctx` goes.
+pub fn destination(ctx: &Ctx) -> Option<Dst> {
+    let via = ctx.msg.via(0)?;
+    let rcv = &ctx.rcv;
+    if rcv.proto.is_reliable() {
+        return Some(Dst { proto: rcv.proto, addr: rcv.src, socket: rcv.socket, conn: rcv.conn });
+    }
+    let buf = ctx.msg.buf();
+    let port = if !matches!(via.rport, Rport::Absent) || ctx.force_rport {
+        rcv.src.port()
+    } else {
+        via.port.filter(|p| *p != 0).unwrap_or(5060)
+    };
+    let maddr = via.maddr.and_then(|m| olelo_sip::uri::host_ip(m.of(buf)));
+    let addr = SocketAddr::new(maddr.unwrap_or_else(|| rcv.src.ip()), port);
+    Some(Dst { proto: rcv.proto, addr, socket: rcv.socket, conn: None })
+}
+
+/// Where a received reply goes on to: the Via below the topmost.
+pub fn next_destination(ctx: &Ctx) -> Option<Dst> {
+    via_destination(ctx.msg.buf(), ctx.msg.via(1)?, Some(ctx.rcv.socket))
+}
+
+/// The address that a Via in `buf` asks replies to be sent to.
+pub fn via_destination(buf: &[u8], via: &Via, came_by: Option<SocketId>) -> Option<Dst> {
+    let proto = Proto::from_name(via.transport.as_str().as_bytes())?;
+    let received = via.received.and_then(|r| olelo_sip::uri::host_ip(r.of(buf)));
+    let maddr = via.maddr.and_then(|m| olelo_sip::uri::host_ip(m.of(buf)));
+    let ip = match maddr.or(received) {
+        Some(ip) => ip,
+        None => super::target::resolve_host(std::str::from_utf8(via.host(buf)).ok()?, proto)?,
+    };
+    let port = match via.rport {
+        Rport::Value(p) => p,
+        _ => via.port.filter(|p| *p != 0).unwrap_or(proto.default_port()),
+    };
+    super::target::to(proto, SocketAddr::new(ip, port), None, came_by).ok()
+}
+
+/// The tag we put on To of replies without state: the same for retransmissions of a request, and
+/// recognised again in the ACK.
+pub fn stateless_tag(ctx: &Ctx) -> String {
+    let mut h = std::hash::DefaultHasher::new();
+    h.write_u64(crate::proc::secret());
+    if let Some(v) = ctx.msg.via(0).and_then(|v| v.branch(ctx.msg.buf())) {
+        h.write(v);
+    }
+    h.write(ctx.msg.call_id().unwrap_or_default());
+    h.write(ctx.msg.from_tag().unwrap_or_default());
+    let a = h.finish();
+    let b = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(a);
+    format!("ol-{a:016x}{:08x}", b as u32)
+}
+
+/// The value of our Server header.
+pub fn server_value() -> Option<&'static [u8]> {
+    let line = crate::server().config.server_header.as_deref()?;
+    Some(line.strip_prefix("Server:").unwrap_or(line).trim().as_bytes())
+}
+
+/// Header lines that the script asked to be added to replies made here (`append_to_reply`).
+#[derive(Default)]
+pub struct ReplyHeaders(pub Vec<u8>);
+
+/// Replies to the request in `ctx` without keeping state. `body` is (Content-Type, bytes). True if
+/// it was sent.
+pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[u8])>) -> bool {
+    let Some(dst) = destination(ctx) else { return false };
+    let fix = Fixup::of(ctx);
+    let tag = stateless_tag(ctx);
+    let extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
+    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 128);
+    let options = ReplyOptions {
+        to_tag: (code > 100).then_some(tag.as_bytes()),
+        extra_headers: &extra,
+        body,
+        top_via: fix.as_via(),
+        server: server_value(),
+    };
+    build::reply(&ctx.msg, code, reason.as_bytes(), &options, &mut out);
+    hooks::LOCAL_REPLY.list().iter().for_each(|h| h(ctx, code, reason, &out));
+    send(ctx, &dst, &out)
+}
+
+/// Sends a reply, through `onsend_route` where that is asked for.
+pub fn send(ctx: &mut Ctx, dst: &Dst, bytes: &[u8]) -> bool {
+    if crate::server().config.onsend_route_reply && !crate::route::run::onsend(ctx, bytes, dst) {
+        return false;
+    }
+    match super::send(dst, bytes) {
+        Ok(()) => true,
+        Err(e) => {
+            crate::error!("core", "reply lost: {e}");
+            false
+        }
+    }
+}
+
+/// Forwards the reply in `ctx` without state.
+pub fn forward(ctx: &mut Ctx) -> bool {
+    let Some(dst) = next_destination(ctx) else {
+        crate::info!("core", "a reply from {} has no second Via to go to; it is dropped", ctx.rcv.src);
+        return false;
+    };
+    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 64);
+    build::forward_reply(&ctx.msg, &ctx.edits, dst.proto.is_reliable(), &mut out);
+    FWD_REPLIES.inc();
+    send(ctx, &dst, &out)
+}
+
+/// The value of our Via for a request that goes to `dst` with this branch.
+pub fn via_value(ctx: &Ctx, dst: &Dst, branch: &str) -> Vec<u8> {
+    let listen = crate::server().sockets.get(dst.socket);
+    let (host, port) = match (&ctx.advertised, listen.map(|l| l.public())) {
+        ((Some(h), p), Some((_, own))) => (h.as_str(), p.unwrap_or(own)),
+        ((None, p), Some((h, own))) => match (&crate::server().config.advertised, listen.and_then(|l| l.advertise.as_ref())) {
+            ((Some(a), ap), None) => (a.as_str(), p.or(*ap).unwrap_or(own)),
+            _ => (h, p.unwrap_or(own)),
+        },
+        _ => ("127.0.0.1", 5060),
+    };
+    let mut v = format!("SIP/2.0/{} {host}", dst.proto.via_name());
+    if port != dst.proto.default_port() {
+        v.push_str(&format!(":{port}"));
+    }
+    v.push_str(";branch=");
+    v.push_str(branch);
+    if ctx.add_local_rport {
+        v.push_str(";rport");
+    }
+    match ctx.tcp_alias {
+        Some(0) if dst.proto != Proto::Udp => v.push_str(";alias"),
+        Some(p) if dst.proto != Proto::Udp => v.push_str(&format!(";alias={p}")),
+        _ => {}
+    }
+    v.into_bytes()
+}
+
+/// Forwards the request in `ctx` to `dst` without state. True if it was sent.
+pub fn forward_request(ctx: &mut Ctx, dst: &Dst) -> bool {
+    let branch = format!("z9hG4bK{}.0", &stateless_tag(ctx)[3..19]);
+    let via = via_value(ctx, dst, &branch);
+    let fix = Fixup::of(ctx);
+    let ruri = ctx.ruri().to_vec();
+    let routes = ctx.path.as_ref().map(|p| [b"Route: ", p.as_slice(), b"\r\n"].concat()).unwrap_or_default();
+    let options = ForwardOptions {
+        top_via: fix.as_via(),
+        routes: &routes,
+        need_content_length: dst.proto.is_reliable(),
+        ..ForwardOptions::default()
+    };
+    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 256);
+    build::forward_request(&ctx.msg, &ctx.edits, &ruri, &via, &options, &mut out);
+    if !crate::route::run::onsend(ctx, &out, dst) {
+        return false;
+    }
+    match super::send(dst, &out) {
+        Ok(()) => {
+            FWD_REQUESTS.inc();
+            true
+        }
+        Err(e) => {
+            crate::error!("core", "request lost: {e}");
+            false
+        }
+    }
+}

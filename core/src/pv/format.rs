@@ -1,0 +1,106 @@
+//! Text with pseudo-variables in it, compiled: `"call $ci from $si"`. `$$` is a dollar.
+
+use super::{CACHED_TEXTS, Spec, parse};
+use crate::route::ctx::Ctx;
+use crate::route::function::ScriptError;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A compiled text.
+#[derive(Debug, Clone)]
+pub struct Format(Vec<Piece>);
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Text(Box<[u8]>),
+    Value(Spec),
+}
+
+impl Format {
+    /// Compiles `text`.
+    pub fn parse(text: &[u8]) -> Result<Format, ScriptError> {
+        Format::parse_at_depth(text, 0)
+    }
+
+    pub(super) fn parse_at_depth(text: &[u8], depth: usize) -> Result<Format, ScriptError> {
+        let (mut pieces, mut plain, mut at) = (Vec::new(), Vec::new(), 0);
+        while let Some(&c) = text.get(at) {
+            let next = text.get(at + 1).copied();
+            if c == b'$' && next == Some(b'$') {
+                plain.push(b'$');
+                at += 2;
+            } else if c == b'$' && next.is_some_and(|n| n.is_ascii_alphabetic() || n == b'(' || n == b'?') {
+                let (spec, used) = parse::spec_at_depth(&text[at..], depth)?;
+                if !plain.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
+                }
+                pieces.push(Piece::Value(spec));
+                at += used;
+            } else {
+                plain.push(c);
+                at += 1;
+            }
+        }
+        if !plain.is_empty() {
+            pieces.push(Piece::Text(plain.into()));
+        }
+        Ok(Format(pieces))
+    }
+
+    /// As [`Format::parse`], remembering the result.
+    pub fn parse_cached(text: &[u8]) -> Result<Rc<Format>, ScriptError> {
+        thread_local!(static FORMATS: RefCell<HashMap<Box<[u8]>, Rc<Format>>> = RefCell::default());
+        FORMATS.with_borrow_mut(|cache| {
+            if let Some(f) = cache.get(text) {
+                return Ok(f.clone());
+            }
+            let f = Rc::new(Format::parse(text)?);
+            if cache.len() >= CACHED_TEXTS {
+                cache.clear();
+            }
+            cache.insert(text.into(), f.clone());
+            Ok(f)
+        })
+    }
+
+    /// The text for this message. A value that is null prints as `<null>`, as operators know it.
+    pub fn eval(&self, ctx: &Ctx) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        for p in &self.0 {
+            match p {
+                Piece::Text(t) => out.extend_from_slice(t),
+                Piece::Value(s) => match s.get(ctx).into_bytes() {
+                    Some(b) => out.extend_from_slice(&b),
+                    None => out.extend_from_slice(b"<null>"),
+                },
+            }
+        }
+        out
+    }
+
+    /// The single pseudo-variable that this is, if it is nothing else.
+    pub fn single(&self) -> Option<&Spec> {
+        match self.0.as_slice() {
+            [Piece::Value(s)] => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The text, if no pseudo-variable is in it.
+    pub fn literal(&self) -> Option<&[u8]> {
+        match self.0.as_slice() {
+            [] => Some(b""),
+            [Piece::Text(t)] => Some(t),
+            _ => None,
+        }
+    }
+}
+
+/// Replaces the pseudo-variables in `text`; a text without a dollar is returned as it is.
+pub fn expand(ctx: &Ctx, text: &[u8]) -> Result<Vec<u8>, ScriptError> {
+    if !text.contains(&b'$') {
+        return Ok(text.to_vec());
+    }
+    Ok(Format::parse_cached(text)?.eval(ctx))
+}

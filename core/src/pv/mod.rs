@@ -1,0 +1,290 @@
+//! Pseudo-variables and transformations: `$ru`, `$(hdr(X-Foo)[0]{s.len})`, `"text with $ci"`.
+//!
+//! The text is compiled once to a [`Spec`] or [`Format`] and evaluated for each message. Modules
+//! declare classes ([`PvClass`]) and transformations ([`Transformation`]); this folder knows none of
+//! them. Values borrow from the message where they can.
+
+pub mod format;
+mod parse;
+
+pub use format::Format;
+
+use crate::route::ctx::Ctx;
+use crate::route::function::ScriptError;
+use crate::route::value::Val;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Reads a value. `key` holds what stands in the brackets.
+pub type Getter = for<'c> fn(&'c Ctx, &PvKey<'_>) -> Val<'c>;
+/// Writes a value; `Null` removes.
+pub type Setter = fn(&mut Ctx, &PvKey<'_>, Val<'_>) -> Result<(), ScriptError>;
+/// Transforms a value.
+pub type Transform = for<'c> fn(&'c Ctx, Val<'c>, &[Val<'c>]) -> Val<'c>;
+
+/// Which of several values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Index {
+    /// Not said: the first.
+    #[default]
+    None,
+    /// This one; negative counts from the end.
+    At(i64),
+    /// All, joined with commas.
+    All,
+}
+
+/// What stands in the brackets of a pseudo-variable, evaluated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PvKey<'a> {
+    /// The inner name: `X-Foo` of `$hdr(X-Foo)`.
+    pub inner: Option<&'a [u8]>,
+    /// The index.
+    pub index: Index,
+}
+
+impl<'a> PvKey<'a> {
+    /// The inner name, or nothing.
+    pub fn name(&self) -> &'a [u8] {
+        self.inner.unwrap_or(b"")
+    }
+}
+
+/// What may stand in the brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inner {
+    /// Nothing.
+    No,
+    /// A name is required.
+    Required,
+    /// A name may be given.
+    Optional,
+}
+
+/// A class of pseudo-variables.
+#[derive(Clone)]
+pub struct PvClass {
+    /// Name without the dollar.
+    pub name: &'static str,
+    /// Reads.
+    pub get: Getter,
+    /// Writes, where that is possible.
+    pub set: Option<Setter>,
+    /// What stands in the brackets.
+    pub inner: Inner,
+    /// Checks the inner name when the script is loaded.
+    pub check: Option<fn(&str) -> Result<(), String>>,
+    /// What it is.
+    pub doc: &'static str,
+}
+
+/// Declares a class without brackets.
+pub fn pv(name: &'static str, get: Getter) -> PvClass {
+    PvClass { name, get, set: None, inner: Inner::No, check: None, doc: "" }
+}
+
+/// Declares a class with a name in brackets.
+pub fn pv_named(name: &'static str, get: Getter) -> PvClass {
+    PvClass { inner: Inner::Required, ..pv(name, get) }
+}
+
+impl PvClass {
+    /// Makes it writable.
+    pub fn set(mut self, set: Setter) -> Self {
+        self.set = Some(set);
+        self
+    }
+
+    /// The name in brackets may be left out.
+    pub fn optional(mut self) -> Self {
+        self.inner = Inner::Optional;
+        self
+    }
+
+    /// Checks the inner name at load.
+    pub fn check(mut self, f: fn(&str) -> Result<(), String>) -> Self {
+        self.check = Some(f);
+        self
+    }
+
+    /// Says what it is.
+    pub fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+}
+
+/// A transformation `{class.name,arguments}`.
+#[derive(Clone)]
+pub struct Transformation {
+    /// Class: `s` of `{s.len}`.
+    pub class: &'static str,
+    /// Name: `len` of `{s.len}`.
+    pub name: &'static str,
+    /// The code.
+    pub run: Transform,
+    /// Fewest and most arguments.
+    pub arity: (usize, usize),
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// Declares a transformation with this number of arguments.
+pub fn transformation(class: &'static str, name: &'static str, arity: std::ops::RangeInclusive<usize>, run: Transform) -> Transformation {
+    Transformation { class, name, run, arity: (*arity.start(), *arity.end()), doc: "" }
+}
+
+impl Transformation {
+    /// Says what it does.
+    pub fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+}
+
+/// A compiled pseudo-variable with its index and transformations.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    class: &'static PvClass,
+    inner: InnerText,
+    index: IndexText,
+    transforms: Vec<(&'static Transformation, Vec<TransArg>)>,
+}
+
+impl std::fmt::Debug for PvClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "${}", self.name)
+    }
+}
+
+impl std::fmt::Debug for Transformation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{{{}.{}}}", self.class, self.name)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum InnerText {
+    None,
+    Static(Box<[u8]>),
+    Dynamic(Box<Format>),
+}
+
+#[derive(Debug, Clone)]
+enum IndexText {
+    Static(Index),
+    Dynamic(Box<Spec>),
+}
+
+#[derive(Debug, Clone)]
+enum TransArg {
+    Int(i64),
+    Str(Box<[u8]>),
+    Spec(Box<Spec>),
+}
+
+impl Spec {
+    /// Compiles `$name`, `$name(inner)`, `$(name(inner)[index]{transformation})`. The whole of
+    /// `text` must be one pseudo-variable.
+    pub fn parse(text: &[u8]) -> Result<Spec, ScriptError> {
+        let (spec, used) = parse::spec(text)?;
+        match text.get(used..) {
+            Some([]) => Ok(spec),
+            _ => Err(ScriptError::new(format!(
+                "\"{}\" goes on after the pseudo-variable, at character {}",
+                String::from_utf8_lossy(text),
+                used + 1
+            ))),
+        }
+    }
+
+    /// As [`Spec::parse`], remembering the result: scripts give the same few texts over and over.
+    pub fn parse_cached(text: &[u8]) -> Result<Rc<Spec>, ScriptError> {
+        thread_local!(static SPECS: RefCell<HashMap<Box<[u8]>, Rc<Spec>>> = RefCell::default());
+        SPECS.with_borrow_mut(|cache| {
+            if let Some(s) = cache.get(text) {
+                return Ok(s.clone());
+            }
+            let spec = Rc::new(Spec::parse(text)?);
+            // A script that builds names from messages must not grow the worker without bound.
+            if cache.len() >= CACHED_TEXTS {
+                cache.clear();
+            }
+            cache.insert(text.into(), spec.clone());
+            Ok(spec)
+        })
+    }
+
+    /// The class.
+    pub fn class(&self) -> &'static PvClass {
+        self.class
+    }
+
+    /// The value for this message.
+    pub fn get<'c>(&self, ctx: &'c Ctx) -> Val<'c> {
+        let index = self.index(ctx);
+        let value = match &self.inner {
+            InnerText::None => (self.class.get)(ctx, &PvKey { inner: None, index }),
+            InnerText::Static(s) => (self.class.get)(ctx, &PvKey { inner: Some(s), index }),
+            InnerText::Dynamic(f) => {
+                let name = f.eval(ctx);
+                (self.class.get)(ctx, &PvKey { inner: Some(&name), index })
+            }
+        };
+        self.transforms.iter().fold(value, |v, (t, args)| {
+            if args.is_empty() {
+                return (t.run)(ctx, v, &[]);
+            }
+            let args: Vec<Val<'c>> = args
+                .iter()
+                .map(|a| match a {
+                    TransArg::Int(i) => Val::Int(*i),
+                    TransArg::Str(s) => Val::owned(s.to_vec()),
+                    TransArg::Spec(s) => s.get(ctx),
+                })
+                .collect();
+            (t.run)(ctx, v, &args)
+        })
+    }
+
+    /// Sets the value.
+    pub fn set(&self, ctx: &mut Ctx, value: Val<'_>) -> Result<(), ScriptError> {
+        let Some(set) = self.class.set else {
+            return Err(ScriptError::new(format!("${} can't be changed", self.class.name)));
+        };
+        let index = self.index(ctx);
+        match &self.inner {
+            InnerText::None => set(ctx, &PvKey { inner: None, index }, value),
+            InnerText::Static(s) => set(ctx, &PvKey { inner: Some(s), index }, value),
+            InnerText::Dynamic(f) => {
+                let name = f.eval(ctx);
+                set(ctx, &PvKey { inner: Some(&name), index }, value)
+            }
+        }
+    }
+
+    fn index(&self, ctx: &Ctx) -> Index {
+        match &self.index {
+            IndexText::Static(i) => *i,
+            IndexText::Dynamic(s) => s.get(ctx).as_int().map_or(Index::None, Index::At),
+        }
+    }
+}
+
+/// How many texts a worker remembers compiled.
+pub(crate) const CACHED_TEXTS: usize = 4096;
+
+/// Value number `index` of a list that is read front to back; `All` joins with commas.
+pub fn pick<'c>(items: impl DoubleEndedIterator<Item = &'c [u8]> + Clone, index: Index) -> Val<'c> {
+    let mut items = items;
+    match index {
+        Index::None => Val::opt(items.next()),
+        Index::At(i) if i >= 0 => Val::opt(items.nth(i as usize)),
+        Index::At(i) => Val::opt(items.nth_back(i.unsigned_abs() as usize - 1)),
+        Index::All => {
+            let all: Vec<&[u8]> = items.collect();
+            if all.is_empty() { Val::Null } else { Val::owned(all.join(&b","[..])) }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! From an indexed message to the operator's routing code: the export registry, the context that
+//! functions work on, the contract of interpreters, and generations of routing code.
+
+pub mod avp;
+pub mod ctx;
+pub mod engine;
+pub mod function;
+pub mod generation;
+pub mod module;
+pub mod registry;
+pub mod run;
+pub mod value;

@@ -1,0 +1,233 @@
+//! A message's way through the server: index, check, route, answer for what went wrong.
+//!
+//! This is the third of the five files of a request's path. It knows no module: `tm` and others
+//! join through [`crate::hooks`].
+
+use super::ctx::{Ctx, End, Received};
+use super::engine::Outcome;
+use super::function::{CORE_ONREPLY, EVENT, REQUEST, Routes};
+use super::generation;
+use crate::hooks::{self, ReplyVerdict};
+use crate::log::Level;
+use crate::net;
+use crate::pv::Format;
+use crate::stats::Stat;
+use olelo_ipc::process;
+use olelo_sip::Method;
+use std::sync::OnceLock;
+
+/// Statistics of the core that this file counts.
+pub static STATS: [&Stat; 16] = [
+    &RCV_REQUESTS, &RCV_REPLIES, &FWD_REQUESTS, &FWD_REPLIES, &DROP_REQUESTS, &DROP_REPLIES, &ERR_REQUESTS, &ERR_REPLIES,
+    &BAD_URIS, &BAD_HDRS, &KEEPALIVES, &SCRIPT_ERRORS, &SCRIPT_STOPPED, &PANICS, &net::ERR_SEND, &UNSUPPORTED,
+];
+/// Requests received.
+pub static RCV_REQUESTS: Stat = Stat::counter("core", "rcv_requests", "requests received");
+/// Replies received.
+pub static RCV_REPLIES: Stat = Stat::counter("core", "rcv_replies", "replies received");
+/// Requests forwarded.
+pub static FWD_REQUESTS: Stat = Stat::counter("core", "fwd_requests", "requests forwarded");
+/// Replies forwarded.
+pub static FWD_REPLIES: Stat = Stat::counter("core", "fwd_replies", "replies forwarded");
+static DROP_REQUESTS: Stat = Stat::counter("core", "drop_requests", "requests dropped by the script");
+static DROP_REPLIES: Stat = Stat::counter("core", "drop_replies", "replies dropped by the script");
+static ERR_REQUESTS: Stat = Stat::counter("core", "err_requests", "bogus requests");
+static ERR_REPLIES: Stat = Stat::counter("core", "err_replies", "bogus replies");
+/// Messages whose request URI can't be read.
+pub static BAD_URIS: Stat = Stat::counter("core", "bad_URIs_rcvd", "messages with a URI that can't be read");
+static BAD_HDRS: Stat = Stat::counter("core", "bad_msg_hdr", "messages with a header that can't be read");
+static UNSUPPORTED: Stat = Stat::counter("core", "unsupported_methods", "requests of a method that isn't supported");
+static KEEPALIVES: Stat = Stat::counter("core", "rcv_keepalives", "keep-alives received");
+static SCRIPT_ERRORS: Stat = Stat::counter("core", "script_errors", "messages whose route failed");
+static SCRIPT_STOPPED: Stat = Stat::counter("core", "script_stopped", "messages whose route used up its budget");
+static PANICS: Stat = Stat::counter("core", "panics", "messages that made the server's own code fail");
+
+/// Routes one received message. Nothing that the bytes say can end the process: a panic costs the
+/// message.
+pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
+    if is_keepalive(bytes) {
+        KEEPALIVES.inc();
+        return;
+    }
+    ctx.reset();
+    ctx.rcv = rcv;
+    ctx.id += 1;
+    ctx.received_ms = crate::timer::monotonic_ms();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    ctx.received_at = (now.as_secs() as i64, now.subsec_micros());
+    ctx.msg.buf_mut().extend_from_slice(bytes);
+    let slot = olelo_mem::slot::current_slot();
+    process::begin(slot, ctx.received_ms, summary(bytes));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| route(ctx)));
+    process::end(slot);
+    if done.is_err() {
+        PANICS.inc();
+        crate::crit!("core", "the server's own code failed on a message from {}; it is left alone", rcv.src);
+        generation::discard();
+    }
+}
+
+/// Keep-alives that aren't SIP: line ends, zeros, STUN (RFC 5626 §3.5).
+fn is_keepalive(bytes: &[u8]) -> bool {
+    bytes.len() < 20 && bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0 | b' '))
+        || bytes.len() >= 20 && bytes[0] < 4 && bytes[4..8] == [0x21, 0x12, 0xa4, 0x42]
+}
+
+/// What the process table shows while a message is worked on: its first bytes.
+fn summary(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(process::SUMMARY_BYTES)]
+}
+
+fn route(ctx: &mut Ctx) {
+    if let Err(e) = ctx.msg.parse() {
+        BAD_HDRS.inc();
+        crate::info!("core", "a message from {} can't be read: {e}", ctx.rcv.src);
+        return;
+    }
+    if ctx.msg.via(0).is_none() {
+        ERR_REQUESTS.inc();
+        crate::info!("core", "a message from {} has no Via that can be read", ctx.rcv.src);
+        return;
+    }
+    if let Some(prefix) = log_prefix() {
+        crate::log::set_prefix(&prefix.eval(ctx));
+    }
+    if ctx.msg.is_request() {
+        request(ctx);
+    } else {
+        reply(ctx);
+    }
+    if log_prefix().is_some() {
+        crate::log::set_prefix(b"");
+    }
+}
+
+fn log_prefix() -> Option<&'static Format> {
+    static FORMAT: OnceLock<Option<Format>> = OnceLock::new();
+    FORMAT
+        .get_or_init(|| {
+            let text = crate::server().config.log_prefix.as_ref()?;
+            Format::parse(text.as_bytes()).map_err(|e| crate::error!("core", "log_prefix: {e}")).ok()
+        })
+        .as_ref()
+}
+
+fn request(ctx: &mut Ctx) {
+    RCV_REQUESTS.inc();
+    if crate::server().config.force_rport {
+        ctx.force_rport = true;
+    }
+    hooks::PRE_SCRIPT.list().iter().for_each(|h| h(ctx));
+    let started = latency_level().map(|_| std::time::Instant::now());
+    let outcome = call(ctx, main_route("request_route"), None, REQUEST);
+    if let (Some(t), Some(level)) = (started, latency_level()) {
+        crate::log!(level, "core", "request_route took {} us", t.elapsed().as_micros());
+    }
+    match outcome {
+        Outcome::Failed(_) | Outcome::OutOfBudget(_) => {
+            let answered = hooks::SCRIPT_FAILED.list().iter().any(|h| h(ctx));
+            if !answered && ctx.msg.method() != Method::Ack {
+                net::reply::stateless(ctx, 500, "Server Internal Error", None);
+            }
+        }
+        Outcome::Missing => {
+            crate::error!("core", "the script has no {}; the request is answered with 500", main_route("request_route"));
+            if ctx.msg.method() != Method::Ack {
+                net::reply::stateless(ctx, 500, "Server Internal Error", None);
+            }
+        }
+        Outcome::Drop => DROP_REQUESTS.inc(),
+        _ => {}
+    }
+    hooks::POST_SCRIPT.list().iter().for_each(|h| h(ctx));
+}
+
+fn reply(ctx: &mut Ctx) {
+    RCV_REPLIES.inc();
+    hooks::PRE_SCRIPT.list().iter().for_each(|h| h(ctx));
+    let name = main_route("reply_route");
+    let outcome = match generation::current() {
+        Some(e) if e.has(name) => call(ctx, name, None, CORE_ONREPLY),
+        _ => Outcome::Return(1),
+    };
+    if outcome == Outcome::Drop {
+        DROP_REPLIES.inc();
+    } else {
+        ctx.route = CORE_ONREPLY;
+        let taken = hooks::REPLY.list().iter().any(|h| h(ctx) == ReplyVerdict::Taken);
+        if !taken {
+            net::reply::forward(ctx);
+        }
+    }
+    hooks::POST_SCRIPT.list().iter().for_each(|h| h(ctx));
+}
+
+/// The level at which the main route's time is logged, if lines of it are written at all.
+fn latency_level() -> Option<Level> {
+    let level = Level::from_int(crate::server().config.latency_cfg_log);
+    crate::log::enabled(level, "core").then_some(level)
+}
+
+/// The script's name of a main route: `kemi.request_route_callback` or `ksr_request_route`.
+fn main_route(which: &str) -> &'static str {
+    static NAMES: OnceLock<[String; 3]> = OnceLock::new();
+    let names = NAMES.get_or_init(|| {
+        ["request_route", "reply_route", "onsend_route"].map(|w| {
+            let given = crate::server().config.text(&format!("kemi.{w}_callback"));
+            given.filter(|s| !s.is_empty()).map_or_else(|| format!("ksr_{w}"), str::to_string)
+        })
+    });
+    match which {
+        "request_route" => &names[0],
+        "reply_route" => &names[1],
+        _ => &names[2],
+    }
+}
+
+/// Runs the route `name`, as a route block of this kind, for the message in `ctx`. What the route
+/// left in `ctx.end` is taken from it; failures are logged and counted here, once.
+pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outcome {
+    let Some(engine) = generation::current() else { return Outcome::Missing };
+    let before = (ctx.route, ctx.end);
+    ctx.route = kind;
+    ctx.end = End::None;
+    let outcome = engine.call(name, arg, ctx);
+    (ctx.route, ctx.end) = before;
+    match &outcome {
+        Outcome::Failed(e) => {
+            SCRIPT_ERRORS.inc();
+            crate::error!("core", "route {name}: {e}");
+        }
+        Outcome::OutOfBudget(e) => {
+            SCRIPT_STOPPED.inc();
+            crate::error!("core", "route {name} was stopped: {e}");
+            generation::discard();
+        }
+        _ => {}
+    }
+    outcome
+}
+
+/// Whether the script has a route of this name.
+pub fn has(name: &str) -> bool {
+    generation::current().is_some_and(|e| e.has(name))
+}
+
+/// Runs an event route: `callback` is the script function that a module's `event_callback` names,
+/// `event` the event's name.
+pub fn event(ctx: &mut Ctx, callback: &str, event: &str) -> Outcome {
+    call(ctx, callback, Some(event), EVENT)
+}
+
+/// Runs `onsend_route`, if the script has one, on bytes about to be sent. False: don't send.
+pub fn onsend(ctx: &mut Ctx, bytes: &[u8], dst: &net::Dst) -> bool {
+    let name = main_route("onsend_route");
+    let Some(engine) = generation::current() else { return true };
+    if !engine.has(name) {
+        return true;
+    }
+    ctx.outgoing = Some((bytes.to_vec(), dst.addr, dst.proto));
+    let outcome = call(ctx, name, None, super::function::ONSEND);
+    ctx.outgoing = None;
+    outcome != Outcome::Drop
+}
