@@ -1,12 +1,38 @@
-//! The shared-memory arena: heap, locks, tables, queues, published blobs, counters, and the repair of each.
+//! Olelo's shared memory: one arena, mapped before the first fork, and what lives in it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `arena` | the mapping, its layout, named regions |
+//! | `pages` | which 64 KiB page serves what |
+//! | `block` | the header of a block: FREE, RESERVED(slot), LIVE |
+//! | `heap` | blocks by size class; tags, statistics, the reserve |
+//! | `lock` | the lock word that names its owner |
+//! | `table` | hash table of immutable records, a lock per bucket |
+//! | `wheel` | the timers |
+//! | `queue` | blobs from process to process |
+//! | `published` | a blob all read and one replaces: configuration, scripts |
+//! | `counters`, `words` | statistics per slot; plain shared atomics |
+//! | `registry` | all structures, for [`repair_all`] and [`check_all`] |
+//!
+//! **The one rule.** A process may be killed at any instruction. Therefore what is published is never
+//! half-made: a record is written in full while only its maker can reach it, and appears (or goes)
+//! by one store. Locks and reserved blocks carry the slot of their holder. After a death main calls
+//! [`repair_all`], which goes over what the dead slot held, marks as live what is reachable, releases
+//! the locks, and frees the rest. Nothing here relies on `Drop` having run.
+//!
+//! Structures are created in main before the first fork; their handles are `Copy` and valid in
+//! every child. The API is safe; all `unsafe` of the server's memory is in this crate.
 #![deny(clippy::undocumented_unsafe_blocks)]
-#![allow(unused_variables, dead_code, missing_docs, clippy::all)]
+
 pub mod arena;
+mod block;
 pub mod counters;
 pub mod heap;
 pub mod lock;
+mod pages;
 pub mod published;
 pub mod queue;
+mod registry;
 pub mod slot;
 pub mod table;
 pub mod wheel;
@@ -15,28 +41,34 @@ pub mod words;
 pub use arena::{Arena, ArenaConfig, ArenaError, arena, init, init_for_tests};
 pub use counters::Counters;
 pub use heap::{Blob, OutOfMemory, Ref, Tag};
-pub use published::Published;
+pub use published::{PublishError, Published};
 pub use queue::Queue;
+pub use registry::{check_all, repair_all, structures};
 pub use slot::{current_slot, set_current_slot};
 pub use table::{BucketGuard, Child, NodeId, RecordView, Table, TableError};
-pub use wheel::Wheel;
+pub use wheel::{Wheel, monotonic_ms};
 pub use words::{Words, Words32};
 
-/// One broken invariant found by a `check()`.
-#[derive(Debug, Clone)]
+/// One broken invariant, found by [`check_all`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// The name of the structure it is in.
     pub structure: String,
+    /// What is wrong where.
     pub what: String,
 }
-/// What the repair of one dead slot found and did.
-#[derive(Debug, Clone, Default)]
+
+/// What the repair after one death found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepairReport {
+    /// The slot of the process that died.
     pub slot: u16,
+    /// The locks it held, now released.
     pub locks_released: Vec<String>,
+    /// Blocks it had reserved and nothing reaches, now free.
     pub blocks_freed: usize,
+    /// Their bytes.
     pub bytes_freed: usize,
+    /// What could not be made good: the part concerned was emptied.
     pub faults: Vec<Fault>,
 }
-/// Main only, before the slot is used again.
-pub fn repair_all(dead_slot: u16) -> RepairReport { unimplemented!() }
-pub fn check_all() -> Vec<Fault> { unimplemented!() }

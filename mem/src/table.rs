@@ -1,46 +1,790 @@
-use crate::heap::{Blob, OutOfMemory, Ref, Tag};
-use crate::arena::ArenaError;
-use std::sync::atomic::AtomicU64;
+//! A hash table of immutable records, one lock per bucket.
+//!
+//! A bucket is a lock word, the head of a chain of records, and two counters. A record is one heap
+//! block: link, id, the handles of its *children* (further blobs it owns), up to eight atomics that
+//! may change in place, and bytes that never do. A change is a new record with the same id that
+//! takes the old one's place by a single store to the link before it. A [`NodeId`] therefore names
+//! an entry for its whole life, and one that outlived its entry finds nothing: timers and other
+//! processes hold these.
+//!
+//! Death: what is new is RESERVED by its maker until it is published; what is about to go is
+//! RESERVED by its remover before it is unlinked. So for each bucket whose lock a dead slot holds,
+//! the repair re-marks whatever is reachable as LIVE, and the sweep that follows frees the rest,
+//! whichever side of the publishing store the death fell on.
+//!
+//! Locks are ranked by order of creation: holding a bucket of one table, a process may lock one of a
+//! table created later, never of an earlier one or a second bucket of the same.
+
+use crate::arena::{ArenaError, arena};
+use crate::block::{Block, RECORD, State};
+use crate::heap::{Blob, OutOfMemory, Ref, Tag, reserve_allowed};
+use crate::lock::{LockGuard, RANK_TABLE_FIRST, RANK_TABLE_LAST, Rank, RawLock};
+use crate::registry::{self, Structure};
+use crate::slot::current_slot;
+use crate::{Fault, RepairReport};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A shared hash table; the handle is valid in every process forked after the creation.
 #[derive(Debug, Clone, Copy)]
-pub struct Table { inner: &'static () }
-/// Names one entry for its whole life, across `replace`; stale ones find nothing.
+pub struct Table {
+    inner: &'static Inner,
+}
+
+/// Names one entry for its whole life, across `replace`; a stale one finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId { pub bucket: u32, pub id: u32 }
-impl NodeId { pub fn to_bits(self) -> u64 { unimplemented!() } pub fn from_bits(bits: u64) -> NodeId { unimplemented!() } }
+pub struct NodeId {
+    /// The bucket's number.
+    pub bucket: u32,
+    /// Counts the insertions into the bucket; never 0.
+    pub id: u32,
+}
+
+impl NodeId {
+    /// As one word: for timers, atomics, messages.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.bucket) << 32 | u64::from(self.id)
+    }
+
+    /// Back from [`NodeId::to_bits`].
+    pub fn from_bits(bits: u64) -> NodeId {
+        NodeId {
+            bucket: (bits >> 32) as u32,
+            id: bits as u32,
+        }
+    }
+}
+
+/// Why an entry was not replaced; it is then as before.
 #[derive(Debug, thiserror::Error)]
-pub enum TableError { #[error("gone")] Gone, #[error("child")] BadChild, #[error(transparent)] OutOfMemory(#[from] OutOfMemory) }
-pub enum Child { Keep(Ref), New(Blob) }
-pub struct BucketGuard { t: Table }
-#[derive(Clone, Copy)]
-pub struct RecordView<'a> { b: &'a [u8] }
+#[non_exhaustive]
+pub enum TableError {
+    /// No entry has that id (any more).
+    #[error("the entry is gone")]
+    Gone,
+    /// A child to be kept is not one of the entry's, or is named twice, or there are over 255.
+    #[error("child {0} cannot be kept: it is not a child of the entry, or was named twice")]
+    BadChild(usize),
+    /// No room.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// A child of the record that replaces another.
+#[derive(Debug)]
+pub enum Child {
+    /// Taken over from the old record.
+    Keep(Ref),
+    /// New.
+    New(Blob),
+}
+
+/// One record, as long as its bucket stays locked.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    block: Block,
+    bucket: u32,
+    life: std::marker::PhantomData<&'a ()>,
+}
+
 impl<'a> RecordView<'a> {
-    pub fn id(&self) -> NodeId { unimplemented!() }
-    pub fn bytes(&self) -> &'a [u8] { unimplemented!() }
-    pub fn children_len(&self) -> usize { unimplemented!() }
-    pub fn child(&self, i: usize) -> Option<&'a [u8]> { unimplemented!() }
-    pub fn child_ref(&self, i: usize) -> Option<Ref> { unimplemented!() }
-    pub fn words(&self) -> &'a [AtomicU64] { unimplemented!() }
+    /// The entry's name.
+    pub fn id(&self) -> NodeId {
+        NodeId {
+            bucket: self.bucket,
+            id: self.block.id().load(Ordering::Relaxed),
+        }
+    }
+
+    /// The record's bytes.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        // SAFETY: `'a` borrows the bucket's guard: live records are never written, and only the
+        // holder of the lock, through `&mut` of the same guard, retires them.
+        unsafe { self.block.record_bytes() }
+    }
+
+    /// How many children it has.
+    pub fn children_len(&self) -> usize {
+        self.block.children_len()
+    }
+
+    /// The bytes of a child.
+    pub fn child(&self, i: usize) -> Option<&'a [u8]> {
+        let name = self.child_ref(i)?;
+        let child = arena().find(name)?;
+        // SAFETY: a child lives and dies with its record; see `bytes`.
+        Some(unsafe { child.bytes() })
+    }
+
+    /// The handle of a child, for [`Child::Keep`].
+    pub fn child_ref(&self, i: usize) -> Option<Ref> {
+        self.block
+            .children()
+            .get(i)
+            .map(|bits| Ref::from_bits(bits.load(Ordering::Relaxed)))
+    }
+
+    /// The atomics that change in place; they survive `replace`.
+    #[inline]
+    pub fn words(&self) -> &'a [AtomicU64] {
+        self.block.words()
+    }
 }
+
+/// A locked bucket.
+#[derive(Debug)]
+pub struct BucketGuard {
+    table: &'static Inner,
+    number: u32,
+    _lock: LockGuard<'static>,
+}
+
 impl Table {
-    /// `buckets` is rounded up to a power of two.
-    pub fn create(name: &str, buckets: usize, tag: Tag) -> Result<Table, ArenaError> { unimplemented!() }
-    pub fn name(&self) -> &'static str { unimplemented!() }
-    pub fn lock(&self, hash: u32) -> BucketGuard { unimplemented!() }
-    pub fn lock_bucket(&self, bucket: u32) -> BucketGuard { unimplemented!() }
-    /// Locks the node's bucket if the node still exists.
-    pub fn lock_node(&self, id: NodeId) -> Option<BucketGuard> { unimplemented!() }
-    pub fn len(&self) -> usize { unimplemented!() }
-    pub fn bucket_count(&self) -> u32 { unimplemented!() }
-    pub fn for_each_bucket(&self, f: impl FnMut(&mut BucketGuard)) { unimplemented!() }
-    pub fn clear(&self) { unimplemented!() }
+    /// Creates a table of at least `buckets` buckets (rounded up to a power of two). In main,
+    /// before the first fork.
+    pub fn create(name: &str, buckets: usize, tag: Tag) -> Result<Table, ArenaError> {
+        let count = buckets.max(1).next_power_of_two().min(1 << 24);
+        // SAFETY: a bucket is four 32-bit atomics.
+        let buckets: &'static [Bucket] = unsafe { arena().region_of(name, count)? };
+        let rank = NEXT_RANK
+            .fetch_add(1, Ordering::Relaxed)
+            .min(u32::from(RANK_TABLE_LAST)) as Rank;
+        let inner: &'static Inner = Box::leak(Box::new(Inner {
+            name: name.to_owned(),
+            buckets,
+            mask: count as u32 - 1,
+            tag,
+            rank,
+        }));
+        crate::lock::register(name, count, |at| &buckets[at].lock);
+        registry::add(Box::new(Table { inner }));
+        Ok(Table { inner })
+    }
+
+    /// The name given at creation.
+    pub fn name(&self) -> &'static str {
+        &self.inner.name
+    }
+
+    /// Locks the bucket of a hash.
+    #[inline]
+    pub fn lock(&self, hash: u32) -> BucketGuard {
+        self.lock_bucket(hash & self.inner.mask)
+    }
+
+    /// Locks a bucket by number (modulo their count).
+    #[inline]
+    pub fn lock_bucket(&self, bucket: u32) -> BucketGuard {
+        let number = bucket & self.inner.mask;
+        let lock = self.inner.buckets[number as usize]
+            .lock
+            .lock(self.inner.rank);
+        BucketGuard {
+            table: self.inner,
+            number,
+            _lock: lock,
+        }
+    }
+
+    /// Locks the bucket of an entry, if the entry still exists.
+    pub fn lock_node(&self, id: NodeId) -> Option<BucketGuard> {
+        if id.bucket > self.inner.mask {
+            return None;
+        }
+        let guard = self.lock_bucket(id.bucket);
+        guard.get(id).is_some().then_some(guard)
+    }
+
+    /// The number of entries: a sum over all buckets, without locks.
+    pub fn len(&self) -> usize {
+        self.inner
+            .buckets
+            .iter()
+            .map(|bucket| bucket.count.load(Ordering::Relaxed) as usize)
+            .sum()
+    }
+
+    /// Are all buckets empty?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of buckets.
+    pub fn bucket_count(&self) -> u32 {
+        self.inner.mask + 1
+    }
+
+    /// The tag of the table's records.
+    pub fn tag(&self) -> Tag {
+        self.inner.tag
+    }
+
+    /// Visits each bucket that is not empty, locking one at a time.
+    pub fn for_each_bucket(&self, mut visit: impl FnMut(&mut BucketGuard)) {
+        for (number, bucket) in self.inner.buckets.iter().enumerate() {
+            if bucket.head.load(Ordering::Relaxed) != 0 {
+                visit(&mut self.lock_bucket(number as u32));
+            }
+        }
+    }
+
+    /// Removes every entry, bucket by bucket.
+    pub fn clear(&self) {
+        self.for_each_bucket(BucketGuard::clear);
+    }
 }
+
 impl BucketGuard {
-    pub fn bucket(&self) -> u32 { unimplemented!() }
-    pub fn iter(&self) -> impl Iterator<Item = RecordView<'_>> + '_ { std::iter::empty() }
-    pub fn get(&self, id: NodeId) -> Option<RecordView<'_>> { unimplemented!() }
-    /// `parts` are concatenated; `words` (0..=8) are the initial values of the in-place atomics; at most 255 children.
-    pub fn insert(&mut self, parts: &[&[u8]], children: Vec<Blob>, words: &[u64]) -> Result<NodeId, OutOfMemory> { unimplemented!() }
-    /// New bytes and children under the same id; the words carry over; children not kept are freed.
-    pub fn replace(&mut self, id: NodeId, parts: &[&[u8]], children: Vec<Child>) -> Result<(), TableError> { unimplemented!() }
-    pub fn remove(&mut self, id: NodeId) -> bool { unimplemented!() }
+    /// The bucket's number.
+    pub fn bucket(&self) -> u32 {
+        self.number
+    }
+
+    /// The number of entries in this bucket.
+    pub fn len(&self) -> usize {
+        self.this().count.load(Ordering::Relaxed) as usize
+    }
+
+    /// Is the bucket empty?
+    pub fn is_empty(&self) -> bool {
+        self.this().head.load(Ordering::Relaxed) == 0
+    }
+
+    /// The entries, the newest first.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = RecordView<'_>> + '_ {
+        self.chain().map(|block| self.view(block))
+    }
+
+    /// The entry of that name.
+    pub fn get(&self, id: NodeId) -> Option<RecordView<'_>> {
+        let (block, _) = self.locate(id)?;
+        Some(self.view(block))
+    }
+
+    /// Adds an entry: the concatenation of `parts` as its bytes, `children` (at most 255) it will
+    /// own, and the first values of its in-place `words` (at most 8; more are not kept).
+    pub fn insert(
+        &mut self,
+        parts: &[&[u8]],
+        children: Vec<Blob>,
+        words: &[u64],
+    ) -> Result<NodeId, OutOfMemory> {
+        let words = &words[..words.len().min(MAX_WORDS)];
+        if children.len() > MAX_CHILDREN {
+            return Err(OutOfMemory {
+                tag: self.table.tag,
+                size: usize::MAX,
+            });
+        }
+        let record = self.new_record(parts, children.len(), words.len())?;
+        let block = record.block();
+        for (word, value) in block.words().iter().zip(words) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        for (place, child) in block.children().iter().zip(&children) {
+            place.store(child.block().name().to_bits(), Ordering::Relaxed);
+        }
+        let bucket = self.this();
+        let id = bucket
+            .last_id
+            .load(Ordering::Relaxed)
+            .wrapping_add(1)
+            .max(1);
+        bucket.last_id.store(id, Ordering::Relaxed);
+        block.id().store(id, Ordering::Relaxed);
+        block
+            .link()
+            .store(bucket.head.load(Ordering::Relaxed), Ordering::Relaxed);
+        let block = record.into_block();
+        bucket.head.store(block.0, Ordering::Release);
+        // Published. A death before the marks below is made good by the repair of this bucket.
+        block.set_state(State::Live);
+        for child in children {
+            child.into_block().set_state(State::Live);
+        }
+        bucket.count.fetch_add(1, Ordering::Relaxed);
+        Ok(NodeId {
+            bucket: self.number,
+            id,
+        })
+    }
+
+    /// Gives an entry new bytes and children under the same name; its words carry over, and
+    /// children that are not kept are freed.
+    pub fn replace(
+        &mut self,
+        id: NodeId,
+        parts: &[&[u8]],
+        children: Vec<Child>,
+    ) -> Result<(), TableError> {
+        let (old, before) = self.locate(id).ok_or(TableError::Gone)?;
+        if children.len() > MAX_CHILDREN {
+            return Err(TableError::BadChild(MAX_CHILDREN));
+        }
+        let kept = kept_children(old, &children)?;
+        let words = old.words();
+        let record = self.new_record(parts, children.len(), words.len())?;
+        let block = record.block();
+        for (new, old) in block.words().iter().zip(words) {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let mut fresh = Vec::new();
+        for (place, child) in block.children().iter().zip(children) {
+            let name = match child {
+                Child::Keep(name) => name,
+                Child::New(blob) => {
+                    let name = blob.block().name();
+                    fresh.push(blob);
+                    name
+                }
+            };
+            place.store(name.to_bits(), Ordering::Relaxed);
+        }
+        block.id().store(id.id, Ordering::Relaxed);
+        block
+            .link()
+            .store(old.link().load(Ordering::Relaxed), Ordering::Relaxed);
+        let mine = State::Reserved(current_slot());
+        let dropped: Vec<Block> = child_blocks(old)
+            .zip(&kept)
+            .filter(|(_, kept)| !**kept)
+            .map(|(block, _)| block)
+            .collect();
+        old.set_state(mine);
+        for child in &dropped {
+            child.set_state(mine);
+        }
+        let block = record.into_block();
+        before.store(block.0, Ordering::Release);
+        // Published; see `insert`.
+        block.set_state(State::Live);
+        for child in fresh {
+            child.into_block().set_state(State::Live);
+        }
+        arena().free(old);
+        for child in dropped {
+            arena().free(child);
+        }
+        Ok(())
+    }
+
+    /// Removes an entry and frees it with its children; false if there was none.
+    pub fn remove(&mut self, id: NodeId) -> bool {
+        let Some((block, before)) = self.locate(id) else {
+            return false;
+        };
+        self.unlink(block, before);
+        true
+    }
+
+    /// Removes every entry for which `keep` says no; returns how many went.
+    pub fn retain(&mut self, mut keep: impl FnMut(RecordView<'_>) -> bool) -> usize {
+        let mut gone = 0;
+        let mut before = &self.this().head;
+        loop {
+            let next = before.load(Ordering::Relaxed);
+            if next == 0 {
+                return gone;
+            }
+            let block = Block(next);
+            if keep(self.view(block)) {
+                before = block.link();
+            } else {
+                self.unlink(block, before);
+                gone += 1;
+            }
+        }
+    }
+
+    /// Removes every entry of this bucket.
+    pub fn clear(&mut self) {
+        self.retain(|_| false);
+    }
+
+    fn unlink(&self, block: Block, before: &AtomicU32) {
+        let mine = State::Reserved(current_slot());
+        let bucket = self.this();
+        block.set_state(mine);
+        for child in child_blocks(block) {
+            child.set_state(mine);
+        }
+        before.store(block.link().load(Ordering::Relaxed), Ordering::Release);
+        bucket.count.fetch_sub(1, Ordering::Relaxed);
+        for child in child_blocks(block) {
+            arena().free(child);
+        }
+        arena().free(block);
+    }
+
+    fn new_record(
+        &self,
+        parts: &[&[u8]],
+        children: usize,
+        words: usize,
+    ) -> Result<Blob, OutOfMemory> {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        let blob = arena().alloc(
+            RECORD + (children + words) * 8 + len,
+            self.table.tag,
+            reserve_allowed(),
+        )?;
+        blob.block().make_record(len, children, words);
+        blob.block().fill_record(parts);
+        Ok(blob)
+    }
+
+    fn view(&self, block: Block) -> RecordView<'_> {
+        RecordView {
+            block,
+            bucket: self.number,
+            life: std::marker::PhantomData,
+        }
+    }
+
+    #[inline]
+    fn this(&self) -> &'static Bucket {
+        &self.table.buckets[self.number as usize]
+    }
+
+    fn chain(&self) -> impl Iterator<Item = Block> + '_ {
+        chain(self.this())
+    }
+
+    /// The record of that id, and the link that leads to it.
+    fn locate(&self, id: NodeId) -> Option<(Block, &'static AtomicU32)> {
+        if id.bucket != self.number {
+            return None;
+        }
+        let mut before = &self.this().head;
+        loop {
+            let block = match before.load(Ordering::Relaxed) {
+                0 => return None,
+                index => Block(index),
+            };
+            if block.id().load(Ordering::Relaxed) == id.id {
+                return Some((block, before));
+            }
+            before = block.link();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    buckets: &'static [Bucket],
+    mask: u32,
+    tag: Tag,
+    rank: Rank,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Bucket {
+    lock: RawLock,
+    head: AtomicU32,
+    last_id: AtomicU32,
+    count: AtomicU32,
+}
+
+impl Structure for Table {
+    fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    fn repair(&self, dead: u16, report: &mut RepairReport) {
+        for (number, bucket) in self.inner.buckets.iter().enumerate() {
+            if bucket.lock.owner() != Some(dead) {
+                continue;
+            }
+            let mut count = 0;
+            let bound = arena().size() / 32;
+            for block in chain(bucket).take(bound) {
+                revive(block, dead);
+                child_blocks(block).for_each(|child| revive(child, dead));
+                count += 1;
+            }
+            bucket.count.store(count, Ordering::Relaxed);
+            if self.check_bucket(bucket, number, &mut report.faults) {
+                bucket.lock.release_of(dead);
+            } else {
+                // Not to be trusted: the bucket's entries are lost, the table goes on.
+                bucket.head.store(0, Ordering::Release);
+                bucket.count.store(0, Ordering::Relaxed);
+                bucket.lock.release_of(dead);
+            }
+            report
+                .locks_released
+                .push(format!("{}[{number}]", self.inner.name));
+        }
+    }
+
+    fn check(&self, faults: &mut Vec<Fault>) {
+        for (number, bucket) in self.inner.buckets.iter().enumerate() {
+            if bucket.head.load(Ordering::Relaxed) == 0 && bucket.count.load(Ordering::Relaxed) == 0
+            {
+                continue;
+            }
+            let _guard = bucket.lock.lock(self.inner.rank);
+            self.check_bucket(bucket, number, faults);
+        }
+    }
+}
+
+impl Table {
+    fn check_bucket(
+        &self,
+        bucket: &'static Bucket,
+        number: usize,
+        faults: &mut Vec<Fault>,
+    ) -> bool {
+        let before = faults.len();
+        let mut fault = |what: String| {
+            faults.push(Fault {
+                structure: self.inner.name.clone(),
+                what: format!("bucket {number}: {what}"),
+            });
+        };
+        let last_id = bucket.last_id.load(Ordering::Relaxed);
+        let counted = bucket.count.load(Ordering::Relaxed);
+        let mut count = 0;
+        let mut link = bucket.head.load(Ordering::Relaxed);
+        while link != 0 {
+            let Some(block) = arena().plausible(link) else {
+                fault(format!("a link leads to {link}, where no block is"));
+                break;
+            };
+            if block.state() != State::Live || block.tag() != self.inner.tag {
+                fault(format!(
+                    "record {link} is {:?} of {}",
+                    block.state(),
+                    block.tag().name()
+                ));
+                break;
+            }
+            if block.id().load(Ordering::Relaxed) == 0 {
+                fault(format!("record {link} has no id (the last is {last_id})"));
+            }
+            for (at, bits) in block.children().iter().enumerate() {
+                let child = arena().find(Ref::from_bits(bits.load(Ordering::Relaxed)));
+                if child.map(Block::state) != Some(State::Live) {
+                    fault(format!(
+                        "child {at} of record {link} is {:?}",
+                        child.map(Block::state)
+                    ));
+                }
+            }
+            count += 1;
+            if count > counted {
+                fault(format!(
+                    "{counted} records are counted, but more are linked"
+                ));
+                break;
+            }
+            link = block.link().load(Ordering::Relaxed);
+        }
+        if count < counted {
+            fault(format!("{counted} records are counted, {count} are linked"));
+        }
+        faults.len() == before
+    }
+}
+
+fn chain(bucket: &'static Bucket) -> impl Iterator<Item = Block> {
+    let mut link = bucket.head.load(Ordering::Acquire);
+    std::iter::from_fn(move || {
+        let block = Block(link);
+        if link == 0 {
+            return None;
+        }
+        link = block.link().load(Ordering::Relaxed);
+        Some(block)
+    })
+}
+
+fn child_blocks(block: Block) -> impl Iterator<Item = Block> {
+    block
+        .children()
+        .iter()
+        .filter_map(|bits| arena().find(Ref::from_bits(bits.load(Ordering::Relaxed))))
+}
+
+/// For each child of `old`, whether `children` keeps it; an error if one keeps what is not there.
+fn kept_children(old: Block, children: &[Child]) -> Result<Vec<bool>, TableError> {
+    let mut kept = vec![false; old.children_len()];
+    for (at, child) in children.iter().enumerate() {
+        let Child::Keep(name) = child else {
+            continue;
+        };
+        let found = old
+            .children()
+            .iter()
+            .position(|bits| Ref::from_bits(bits.load(Ordering::Relaxed)) == *name);
+        match found {
+            Some(index) if !kept[index] => kept[index] = true,
+            _ => return Err(TableError::BadChild(at)),
+        }
+    }
+    Ok(kept)
+}
+
+/// What a dead slot had marked as its own but is reachable is live.
+fn revive(block: Block, dead: u16) {
+    if block.state() == State::Reserved(dead) {
+        block.set_state(State::Live);
+    }
+}
+
+const MAX_CHILDREN: usize = 255;
+const MAX_WORDS: usize = 8;
+
+static NEXT_RANK: AtomicU32 = AtomicU32::new(RANK_TABLE_FIRST as u32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table(name: &str) -> Table {
+        crate::init_for_tests();
+        Table::create(name, 16, Tag::register(name)).unwrap()
+    }
+
+    fn blob(bytes: &[u8]) -> Blob {
+        Blob::from_bytes(bytes, Tag::register("table-child")).unwrap()
+    }
+
+    #[test]
+    fn an_entry_keeps_its_name_across_replace() {
+        let table = table("t:replace");
+        let id = table
+            .lock(7)
+            .insert(
+                &[b"contact ", b"one"],
+                vec![blob(b"uri"), blob(b"path")],
+                &[41],
+            )
+            .unwrap();
+        let mut guard = table.lock_node(id).unwrap();
+        let view = guard.get(id).unwrap();
+        assert_eq!(
+            (view.bytes(), view.child(0), view.child(1)),
+            (&b"contact one"[..], Some(&b"uri"[..]), Some(&b"path"[..]))
+        );
+        view.words()[0].fetch_add(1, Ordering::Relaxed);
+        let (uri, path) = (view.child_ref(0).unwrap(), view.child_ref(1).unwrap());
+        let bad = guard.replace(
+            id,
+            &[b"x"],
+            vec![Child::Keep(Ref {
+                index: 1,
+                generation: 1,
+            })],
+        );
+        assert!(matches!(bad, Err(TableError::BadChild(0))));
+        guard
+            .replace(
+                id,
+                &[b"two"],
+                vec![Child::New(blob(b"new")), Child::Keep(uri)],
+            )
+            .unwrap();
+        let view = guard.get(id).unwrap();
+        assert_eq!(
+            (view.bytes(), view.child(0), view.child(1)),
+            (&b"two"[..], Some(&b"new"[..]), Some(&b"uri"[..]))
+        );
+        assert_eq!(view.words()[0].load(Ordering::Relaxed), 42);
+        assert!(
+            arena().find(path).is_none(),
+            "a child that was not kept is freed"
+        );
+        assert!(guard.remove(id));
+        assert!(!guard.remove(id));
+        assert!(arena().find(uri).is_none());
+        drop(guard);
+        assert!(table.lock_node(id).is_none());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(u32, Vec<u8>, Vec<Vec<u8>>),
+        Replace(usize, Vec<u8>, bool),
+        Remove(usize),
+        Clear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..400);
+        prop_oneof![
+            6 => (any::<u32>(), bytes(), proptest::collection::vec(bytes(), 0..4))
+                .prop_map(|(hash, bytes, children)| Step::Insert(hash, bytes, children)),
+            4 => (any::<usize>(), bytes(), any::<bool>()).prop_map(|(at, bytes, keep)| Step::Replace(at, bytes, keep)),
+            4 => any::<usize>().prop_map(Step::Remove),
+            1 => Just(Step::Clear),
+        ]
+    }
+
+    type Model = Vec<(NodeId, Vec<u8>, Vec<Vec<u8>>)>;
+
+    fn apply(table: Table, model: &mut Model, step: Step) {
+        match step {
+            Step::Insert(hash, bytes, children) => {
+                let blobs = children.iter().map(|child| blob(child)).collect();
+                let id = table.lock(hash).insert(&[&bytes], blobs, &[]).unwrap();
+                model.push((id, bytes, children));
+            }
+            Step::Replace(at, bytes, keep) if !model.is_empty() => {
+                let at = at % model.len();
+                let (id, old, children) = &mut model[at];
+                let mut guard = table.lock_node(*id).unwrap();
+                let kept = if keep { children.len() } else { 0 };
+                children.truncate(kept);
+                let mut new: Vec<Child> = (0..kept)
+                    .map(|i| Child::Keep(guard.get(*id).unwrap().child_ref(i).unwrap()))
+                    .collect();
+                new.push(Child::New(blob(b"fresh")));
+                children.push(b"fresh".to_vec());
+                guard.replace(*id, &[&bytes], new).unwrap();
+                *old = bytes;
+            }
+            Step::Remove(at) if !model.is_empty() => {
+                let (id, ..) = model.swap_remove(at % model.len());
+                assert!(table.lock(id.bucket).remove(id));
+            }
+            Step::Clear => {
+                table.clear();
+                model.clear();
+            }
+            _ => {}
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn a_table_is_what_the_model_says(steps in proptest::collection::vec(step(), 1..120)) {
+            static TABLE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
+            let table = *TABLE.get_or_init(|| self::table("t:model"));
+            table.clear();
+            let mut model = Model::new();
+            for step in steps {
+                apply(table, &mut model, step);
+            }
+            prop_assert_eq!(table.len(), model.len());
+            for (id, bytes, children) in &model {
+                let guard = table.lock_node(*id).unwrap();
+                let view = guard.get(*id).unwrap();
+                prop_assert_eq!(view.bytes(), &bytes[..]);
+                prop_assert_eq!(view.children_len(), children.len());
+                for (i, child) in children.iter().enumerate() {
+                    prop_assert_eq!(view.child(i).unwrap(), &child[..]);
+                }
+            }
+            let mut faults = Vec::new();
+            table.check(&mut faults);
+            prop_assert!(faults.is_empty(), "{:?}", faults);
+        }
+    }
 }
