@@ -45,7 +45,7 @@ pub use published::{PublishError, Published};
 pub use queue::Queue;
 pub use registry::{check_all, repair_all, structures};
 pub use slot::{current_slot, set_current_slot};
-pub use table::{BucketGuard, Child, NodeId, RecordView, Table, TableError};
+pub use table::{BucketGuard, Child, NodeId, RecordView, Records, Table, TableError};
 pub use wheel::{Wheel, monotonic_ms};
 pub use words::{Words, Words32};
 

@@ -22,6 +22,7 @@ use crate::lock::{LockGuard, RANK_TABLE_FIRST, RANK_TABLE_LAST, Rank, RawLock};
 use crate::registry::{self, Structure};
 use crate::slot::current_slot;
 use crate::{Fault, RepairReport};
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A shared hash table; the handle is valid in every process forked after the creation.
@@ -83,7 +84,7 @@ pub enum Child {
 pub struct RecordView<'a> {
     block: Block,
     bucket: u32,
-    life: std::marker::PhantomData<&'a ()>,
+    life: PhantomData<&'a ()>,
 }
 
 impl<'a> RecordView<'a> {
@@ -128,6 +129,32 @@ impl<'a> RecordView<'a> {
     #[inline]
     pub fn words(&self) -> &'a [AtomicU64] {
         self.block.words()
+    }
+}
+
+/// The records of a locked bucket, the newest first.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    link: u32,
+    bucket: u32,
+    life: PhantomData<&'a ()>,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = RecordView<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordView<'a>> {
+        if self.link == 0 {
+            return None;
+        }
+        let block = Block(self.link);
+        self.link = block.link().load(Ordering::Relaxed);
+        Some(RecordView {
+            block,
+            bucket: self.bucket,
+            life: PhantomData,
+        })
     }
 }
 
@@ -252,8 +279,13 @@ impl BucketGuard {
 
     /// The entries, the newest first.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = RecordView<'_>> + '_ {
-        self.chain().map(|block| self.view(block))
+    pub fn iter(&self) -> Records<'_> {
+        let link = self.this().head.load(Ordering::Acquire);
+        Records {
+            link,
+            bucket: self.number,
+            life: PhantomData,
+        }
     }
 
     /// The entry of that name.
@@ -438,17 +470,13 @@ impl BucketGuard {
         RecordView {
             block,
             bucket: self.number,
-            life: std::marker::PhantomData,
+            life: PhantomData,
         }
     }
 
     #[inline]
     fn this(&self) -> &'static Bucket {
         &self.table.buckets[self.number as usize]
-    }
-
-    fn chain(&self) -> impl Iterator<Item = Block> + '_ {
-        chain(self.this())
     }
 
     /// The record of that id, and the link that leads to it.
