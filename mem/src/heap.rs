@@ -763,7 +763,7 @@ fn blocks_in_page(class: usize) -> usize {
 
 #[inline]
 fn index_in_page(offset: u32, class: usize) -> usize {
-    (u64::from(offset) * u64::from(CLASS_RECIPROCAL[class]) >> 32) as usize
+    ((u64::from(offset) * u64::from(CLASS_RECIPROCAL[class])) >> 32) as usize
 }
 
 /// The class of blocks of `granules` (2 to 2048): each step to 256 bytes, then eight per doubling.

@@ -225,7 +225,7 @@ const SPINS: u32 = 64;
 const WAIT_BOUND_NS: i64 = 30_000_000;
 
 fn decode_owner(word: u32) -> Option<u16> {
-    let owner = word & 0xffff_ffff & !WAITERS;
+    let owner = word & !WAITERS;
     (owner != 0).then(|| (owner - 1) as u16)
 }
 

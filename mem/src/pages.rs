@@ -260,7 +260,7 @@ impl Arena {
         let mut first_free = None;
         while page < end {
             let word = self.free_map[page as usize / 64].load(Ordering::Relaxed);
-            if word == 0 && page % 64 == 0 {
+            if word == 0 && page.is_multiple_of(64) {
                 page += 64;
                 length = 0;
                 continue;

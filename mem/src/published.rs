@@ -223,7 +223,7 @@ impl Published {
         let oldest = pins.filter(|&pin| pin != 0).min().unwrap_or(u64::MAX);
         for retired in &self.inner.shared.retired {
             let word = retired.word.load(Ordering::Relaxed);
-            if word != 0 && retired.epoch.load(Ordering::Relaxed) < oldest.min(NOT_STAMPED) {
+            if word != 0 && retired.epoch.load(Ordering::Relaxed) < oldest {
                 let block = Block(word as u32);
                 block.set_state(State::Reserved(current_slot()));
                 retired.word.store(0, Ordering::Release);

@@ -45,10 +45,9 @@ pub struct Words32 {
 impl Words32 {
     /// Creates `n` words, all zero. In main, before the first fork.
     pub fn create(name: &str, n: usize) -> Result<Words32, ArenaError> {
-        // SAFETY: AtomicU32 is an atomic.
-        Ok(Words32 {
-            words: unsafe { arena().region_of(name, n)? },
-        })
+        // SAFETY: the elements are atomics.
+        let words = unsafe { arena().region_of(name, n)? };
+        Ok(Words32 { words })
     }
 
     /// The word at `i`.

@@ -75,7 +75,10 @@ fn workers_may_die_at_any_instruction() {
     }
 
     assert_eq!(check_all(), []);
-    eprintln!("{} kills, {locks_held} while holding a lock, {blocks_freed} reserved blocks freed");
+    eprintln!(
+        "{} kills, {locks_held} locks held at death, {blocks_freed} reserved blocks freed",
+        kills()
+    );
     assert!(
         blocks_freed > 0,
         "no kill hit anything: the test proves nothing"
