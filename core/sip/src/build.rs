@@ -121,13 +121,13 @@ pub fn reply(
     let with_routes = (101..300).contains(&code) && msg.method().forms_dialog();
     let mut fix = FixBytes::default();
     fix.fill(&options.top_via);
-    let mut first_via = true;
+    // The top Via is not on the first Via line where that one is empty.
+    let top_via = msg.via(0);
     for h in msg.headers() {
         match h.name {
-            HeaderName::Via if first_via => {
-                first_via = false;
+            HeaderName::Via => {
                 let mut at = h.whole.at();
-                if let Some(via) = msg.via(0) {
+                if let Some(via) = top_via.filter(|v| h.whole.contains(v.span)) {
                     for c in fix.changes(via, &options.top_via) {
                         at = c.write(buf, at, out);
                     }
@@ -153,7 +153,7 @@ pub fn reply(
                     _ => out.extend_from_slice(line),
                 }
             }
-            HeaderName::Via | HeaderName::From | HeaderName::CallId | HeaderName::CSeq => {
+            HeaderName::From | HeaderName::CallId | HeaderName::CSeq => {
                 out.extend_from_slice(h.whole.of(buf));
             }
             HeaderName::RecordRoute if with_routes => out.extend_from_slice(h.whole.of(buf)),
@@ -242,15 +242,16 @@ pub fn local_request(r: &LocalRequest<'_>, out: &mut Vec<u8>) {
 /// The part to remove so that the first value of a list header is gone: its line, or the value and
 /// its comma.
 pub fn first_value_to_remove(msg: &Message, name: HeaderName) -> Option<Span> {
-    let h = msg.header(name)?;
-    let mut values = Commas::new(msg.buf(), h.body);
-    values.next();
-    Some(match values.next() {
-        Some(second) => Span {
-            start: h.body.start,
-            end: second.start,
-        },
-        None => h.whole,
+    msg.headers_named(name).find_map(|h| {
+        let mut values = Commas::new(msg.buf(), h.body);
+        values.next()?;
+        Some(match values.next() {
+            Some(second) => Span {
+                start: h.body.start,
+                end: second.start,
+            },
+            None => h.whole,
+        })
     })
 }
 

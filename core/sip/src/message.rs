@@ -393,10 +393,15 @@ impl Index {
         if self.headers.len() >= MAX_HEADERS {
             return Err(ParseError::new("a message has too many headers", at));
         }
+        let mut body = trim_span(buf, colon + 1, end);
+        if body.is_empty() {
+            // On the line, so that an edit may fill it.
+            body = Span::new(colon + 1, colon + 1);
+        }
         self.headers.push(Header {
             name,
             name_text,
-            body: trim_span(buf, colon + 1, end),
+            body,
             whole: Span::new(at, end),
         });
         let first = &mut self.first[name as usize];

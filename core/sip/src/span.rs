@@ -61,6 +61,12 @@ impl Span {
         self.end as usize
     }
 
+    /// True where `inner` lies within it.
+    #[inline]
+    pub fn contains(self, inner: Span) -> bool {
+        self.start <= inner.start && inner.end <= self.end
+    }
+
     /// The same range moved `by` bytes to the right: from a part's offsets to the whole's.
     pub fn shifted(self, by: u32) -> Span {
         Span {

@@ -70,7 +70,7 @@ pub fn via_destination(buf: &[u8], via: &Via, came_by: Option<SocketId>) -> Opti
         None => super::target::resolve_host(std::str::from_utf8(via.host(buf)).ok()?, proto)?,
     };
     let port = match via.rport {
-        Rport::Value(p) => p,
+        Rport::Port(p) => p,
         _ => via.port.filter(|p| *p != 0).unwrap_or(proto.default_port()),
     };
     super::target::to(proto, SocketAddr::new(ip, port), None, came_by).ok()

@@ -25,13 +25,13 @@ pub fn resolve(uri: &[u8], force: Option<SocketId>, came_by: Option<SocketId>) -
     let shown = || String::from_utf8_lossy(uri).into_owned();
     let u = Uri::parse(uri).map_err(|_| TargetError::BadUri(shown()))?;
     let proto = match u.transport() {
-        Some(t) => Proto::from_name(t).ok_or_else(|| TargetError::BadUri(shown()))?,
-        None if u.is_secure() => Proto::Tls,
+        Some(t) => Proto::from_name(t.as_str().as_bytes()).ok_or_else(|| TargetError::BadUri(shown()))?,
+        None if u.scheme == olelo_sip::Scheme::Sips => Proto::Tls,
         None => Proto::Udp,
     };
-    let host = u.maddr().unwrap_or_else(|| u.host());
+    let host = u.maddr().unwrap_or_else(|| u.host);
     let host = std::str::from_utf8(host).map_err(|_| TargetError::BadUri(shown()))?;
-    let port = u.port().filter(|p| *p != 0).unwrap_or(proto.default_port());
+    let port = u.port.filter(|p| *p != 0).unwrap_or(proto.default_port());
     let ip = resolve_host(host, proto).ok_or_else(|| TargetError::Unresolved(host.to_string()))?;
     to(proto, SocketAddr::new(ip, port), force, came_by)
 }

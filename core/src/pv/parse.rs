@@ -90,13 +90,12 @@ impl Parser<'_> {
                 _ => Ok(InnerText::None),
             };
         }
-        let body = self.balanced(b'(', b')')?;
-        let body = body.trim_ascii();
+        let body = self.balanced(b'(', b')')?.trim_ascii().to_vec();
         if body.contains(&b'$') {
-            return Ok(InnerText::Dynamic(Box::new(Format::parse_at_depth(body, self.depth + 1)?)));
+            return Ok(InnerText::Dynamic(Box::new(Format::parse_at_depth(&body, self.depth + 1)?)));
         }
         if let Some(check) = class.check {
-            check(&String::from_utf8_lossy(body)).map_err(|e| self.fault(&e))?;
+            check(&String::from_utf8_lossy(&body)).map_err(|e| self.fault(&e))?;
         }
         Ok(InnerText::Static(body.into()))
     }

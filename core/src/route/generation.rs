@@ -96,7 +96,7 @@ pub fn kept() -> Vec<u32> {
 /// SHA-256 of the text that serves.
 pub fn digest() -> Option<String> {
     let (_, view) = STORE.get()?.blob.current()?;
-    Some(hex_digest(&decode(view.as_bytes())?.text))
+    Some(hex_digest(&decode(&view)?.text))
 }
 
 /// This process' engine of the generation that serves, built anew if the generation changed.
@@ -126,7 +126,7 @@ fn build(store: &Store, wanted: u32) {
     // Whatever happens, don't try again for each message: a failure is reported once and main's
     // side reverts the generation.
     BUILT.set(wanted);
-    let source = store.blob.get(wanted).and_then(|v| decode(v.as_bytes()));
+    let source = store.blob.get(wanted).and_then(|v| decode(&v));
     let built = match source {
         Some(s) => (store.kind.build)(&s),
         None => Err(format!("generation {wanted} is no longer kept")),
@@ -166,7 +166,7 @@ pub fn rollback(to: Option<u32>) -> Result<Report, ReloadError> {
         Some(t) => t,
         None => *store.blob.kept().iter().filter(|g| **g < old).max().ok_or(ReloadError::NoScript)?,
     };
-    let text = store.blob.get(target).and_then(|v| decode(v.as_bytes()));
+    let text = store.blob.get(target).and_then(|v| decode(&v));
     let text = text.ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?.text;
     let start = Instant::now();
     store.blob.set(target).map_err(|e| ReloadError::Publish(e.to_string()))?;

@@ -1,0 +1,188 @@
+//! From a syntax tree to a running server: modules, parameters, memory, sockets, forks.
+//!
+//! Everything an operator can get wrong is reported before the first fork, with the place in the
+//! configuration where one is to blame.
+
+use super::{main_loop, rank};
+use crate::config::CoreConfig;
+use crate::net::socket::Sockets;
+use crate::net::{Proto, tcp};
+use crate::route::module::{Module, ParamValue};
+use crate::route::registry::Registry;
+use crate::rpc::nearest;
+use crate::server::{self, Server};
+use olelo_cfg::ast::{self, Config, ModParamValue};
+use olelo_cfg::source::Span;
+use olelo_mem::arena::{self, ArenaConfig};
+
+/// Something wrong in the configuration.
+#[derive(Debug)]
+pub struct BootError {
+    /// The place, where there is one.
+    pub span: Option<Span>,
+    /// What was attempted and what is wrong.
+    pub message: String,
+    /// The likely fix.
+    pub help: Option<String>,
+}
+
+impl BootError {
+    fn new(message: impl Into<String>) -> Self {
+        BootError { span: None, message: message.into(), help: None }
+    }
+
+    fn at(span: Span, message: impl Into<String>) -> Self {
+        BootError { span: Some(span), message: message.into(), help: None }
+    }
+
+    fn help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+}
+
+/// A module that this build has: its name and declaration.
+pub type Available = (&'static str, fn() -> Module);
+
+/// Brings the modules of the configuration to life and gives them their parameters. All faults of
+/// all lines are returned, not only the first.
+pub fn load_modules(tree: &Config, core: Vec<Module>, available: &[Available]) -> Result<Registry, Vec<BootError>> {
+    let mut errors = Vec::new();
+    let mut modules = core;
+    for l in &tree.modules {
+        let name = l.short_name();
+        if modules.iter().any(|m| m.name == name) {
+            continue;
+        }
+        match available.iter().find(|(n, _)| *n == name) {
+            Some((_, make)) => modules.push(make()),
+            None => errors.push(
+                BootError::at(l.span, format!("no module \"{name}\" in this build"))
+                    .help(nearest(name, available.iter().map(|(n, _)| *n)).map(|n| format!("did you mean \"{n}.so\"?"))),
+            ),
+        }
+    }
+    for (i, m) in modules.iter().enumerate() {
+        for d in &m.depends {
+            if !modules.iter().any(|o| o.name == *d) {
+                let span = tree.modules.iter().find(|l| l.short_name() == m.name).map(|l| l.span);
+                let e = BootError { span, message: format!("module \"{}\" needs \"{d}\"", m.name), help: None };
+                errors.push(e.help(Some(format!("add loadmodule \"{d}.so\" before it"))));
+            } else if modules.iter().position(|o| o.name == *d).is_some_and(|p| p > i) {
+                // Order only matters for `init`, which runs in dependency order below.
+            }
+        }
+    }
+    sort_by_dependency(&mut modules);
+    for p in &tree.modparams {
+        set_param(p, &modules, available, &mut errors);
+    }
+    if errors.is_empty() { Ok(Registry::new(modules)) } else { Err(errors) }
+}
+
+/// Puts a module behind those it needs, otherwise keeping the order of the configuration.
+fn sort_by_dependency(modules: &mut Vec<Module>) {
+    let mut sorted: Vec<Module> = Vec::with_capacity(modules.len());
+    while !modules.is_empty() {
+        let ready = modules.iter().position(|m| {
+            m.depends.iter().all(|d| sorted.iter().any(|s| s.name == *d) || !modules.iter().any(|o| o.name == *d))
+        });
+        sorted.push(modules.remove(ready.unwrap_or(0)));
+    }
+    *modules = sorted;
+}
+
+fn set_param(p: &ast::ModParam, modules: &[Module], available: &[Available], errors: &mut Vec<BootError>) {
+    let value = match &p.value {
+        ModParamValue::Int(i) => ParamValue::Int(*i),
+        ModParamValue::Str(s) => ParamValue::Str(s.clone()),
+    };
+    let mut matched = false;
+    for name in &p.modules {
+        let Some(m) = modules.iter().find(|m| m.name == name.as_str()) else { continue };
+        matched = true;
+        let Some(param) = m.params.iter().find(|q| q.name == p.name) else {
+            errors.push(
+                BootError::at(p.name_span, format!("module \"{name}\" has no parameter \"{}\"", p.name))
+                    .help(nearest(&p.name, m.params.iter().map(|q| q.name)).map(|n| format!("did you mean \"{n}\"?"))),
+            );
+            continue;
+        };
+        if let Err(e) = param.set(&value) {
+            errors.push(BootError::at(p.value_span, format!("modparam \"{name}\", \"{}\": {e}", p.name)));
+        }
+    }
+    if !matched {
+        let known = p.modules.iter().any(|n| available.iter().any(|(a, _)| a == n));
+        let help = if known {
+            Some(format!("add loadmodule \"{}.so\" above", p.modules.join("|")))
+        } else {
+            p.modules.first().and_then(|n| nearest(n, modules.iter().map(|m| m.name))).map(|n| format!("did you mean \"{n}\"?"))
+        };
+        errors.push(BootError::at(p.module_span, format!("no module \"{}\" is loaded", p.pattern)).help(help));
+    }
+}
+
+/// Maps the arena, opens the sockets (unless only checking) and initialises the modules.
+pub fn prepare(tree: &Config, config: CoreConfig, registry: Registry, check_only: bool) -> Result<&'static Server, BootError> {
+    let slots = 64 + 2 * (config.children * (tree.listens.len().max(4) * 2) + config.tcp_children) as u16;
+    let size = if check_only { config.shm_bytes.min(64 << 20) } else { config.shm_bytes };
+    arena::init(ArenaConfig { size, populate: false, max_slots: slots })
+        .map_err(|e| BootError::new(format!("can't set up {} MB of shared memory: {e}", size >> 20)).help(Some("choose the size with -m MB".into())))?;
+    let memory = |e: arena::ArenaError| BootError::new(format!("shared memory: {e}")).help(Some("give more with -m MB".into()));
+    crate::config::create_shared().map_err(memory)?;
+    olelo_ipc::process::create(slots).map_err(memory)?;
+    olelo_ipc::wake::create(slots).map_err(|e| BootError::new(format!("can't make wake-ups: {e}")))?;
+    olelo_ipc::process::table().reserve(rank::MAIN, false, "main process - attendant");
+    let stats: Vec<_> = registry.modules().iter().flat_map(|m| m.stats.iter().copied()).collect();
+    crate::stats::freeze(&stats).map_err(memory)?;
+    let names: Vec<&'static str> = registry.modules().iter().map(|m| m.name).collect();
+    if let Some(w) = crate::config::take_shared(1) {
+        crate::log::DEBUG.share(w);
+    }
+    if let Some(first) = crate::config::take_shared(names.len()) {
+        crate::log::share_module_levels(&names, first);
+    }
+    let sockets = if check_only {
+        Sockets::default()
+    } else {
+        let default = [ast::Listen { hosts: vec!["127.0.0.1".into()], ..ast::Listen::default() }];
+        let listens = if tree.listens.is_empty() { &default[..] } else { &tree.listens[..] };
+        let port = tree.param("port").and_then(|p| p.value.as_int()).and_then(|p| u16::try_from(p).ok()).unwrap_or(5060);
+        Sockets::open(listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
+    };
+    let server = server::install(Server { config, registry, sockets, started_at: crate::timer::wall_s() });
+    // Every process that may send on TCP must know the workers' queues, so their slots are reserved
+    // before modules are initialised.
+    main_loop::plan_tcp(server).map_err(BootError::new)?;
+    for m in server.registry.modules() {
+        if let Some(init) = m.init {
+            init().map_err(|e| BootError::new(format!("module \"{}\": {e}", m.name)))?;
+        }
+    }
+    server::set_started();
+    if !crate::route::generation::installed() && !check_only {
+        return Err(no_routing(server));
+    }
+    Ok(server)
+}
+
+fn no_routing(server: &Server) -> BootError {
+    match server.config.engine.as_str() {
+        "native" | "default" => BootError::new("nothing to route with: the native routing language is not in this build yet")
+            .help(Some("write the routing in Lua: loadmodule \"app_lua.so\", modparam(\"app_lua\", \"load\", \"FILE\"), cfgengine \"lua\"".into())),
+        e => BootError::new(format!("cfgengine \"{e}\" has no script loaded"))
+            .help(Some(format!("load the module that has it (app_{e}.so) and name the script with its \"load\" parameter"))),
+    }
+}
+
+/// TCP workers that the configuration asks for: none without a TCP socket.
+pub(super) fn tcp_workers(server: &Server) -> usize {
+    let any = server.sockets.0.iter().any(|l| l.proto == Proto::Tcp);
+    if any { server.config.tcp_children } else { 0 }
+}
+
+/// Makes TCP's shared state for these slots.
+pub(super) fn create_tcp(slots: &[u16]) -> Result<(), String> {
+    tcp::create(slots)
+}

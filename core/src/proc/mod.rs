@@ -1,0 +1,32 @@
+//! Processes: main boots and supervises, workers route, timers tick. See `LIFECYCLE.md` beside this.
+
+pub mod boot;
+pub mod main_loop;
+pub mod worker;
+
+use std::sync::OnceLock;
+
+static SECRET: OnceLock<u64> = OnceLock::new();
+
+/// A random number that all processes of this server share and nobody else knows: it keys hashes of
+/// what comes from the network, and tags and branches made here.
+pub fn secret() -> u64 {
+    *SECRET.get_or_init(|| {
+        use std::hash::{BuildHasher, Hasher};
+        std::collections::hash_map::RandomState::new().build_hasher().finish()
+    })
+}
+
+/// Ranks of processes, as modules see them in `child_init`.
+pub mod rank {
+    /// Main itself.
+    pub const MAIN: i32 = 0;
+    /// Timer processes.
+    pub const TIMER: i32 = -1;
+    /// Control processes.
+    pub const RPC: i32 = -2;
+    /// Stream workers have ranks from here on.
+    pub const TCP: i32 = -4;
+    /// Processes of modules.
+    pub const NOSIP: i32 = -127;
+}

@@ -1,0 +1,115 @@
+//! What runs in a forked process: receive or tick, route, and look up when woken.
+
+use crate::net::{tcp, udp};
+use crate::route::ctx::Ctx;
+use crate::route::{generation, run};
+use crate::server::Server;
+use crate::timer::{self, Pace, monotonic_ms};
+use olelo_ipc::signals::stopping;
+use std::time::Duration;
+
+/// Receives on UDP socket number `socket`.
+pub(super) fn udp(server: &'static Server, _slot: u16, rank: i32, socket: usize) -> i32 {
+    let Some(listen) = server.sockets.0.get(socket) else { return 1 };
+    if !begin(server, rank) {
+        return 1;
+    }
+    let mut ctx = Ctx::new();
+    udp::receive_loop(
+        listen,
+        || {
+            generation::current();
+            !stopping()
+        },
+        |rcv, bytes| run::receive(&mut ctx, rcv, bytes),
+    );
+    0
+}
+
+/// Serves TCP connections.
+pub(super) fn tcp(server: &'static Server, slot: u16, rank: i32) -> i32 {
+    if !begin(server, rank) {
+        return 1;
+    }
+    let mut ctx = Ctx::new();
+    let served = tcp::event_loop(
+        slot,
+        || {
+            generation::current();
+            !stopping()
+        },
+        |rcv, bytes| run::receive(&mut ctx, rcv, bytes),
+    );
+    match served {
+        Ok(()) => 0,
+        Err(e) => {
+            crate::crit!("core", "TCP worker {slot}: {e}");
+            1
+        }
+    }
+}
+
+/// Runs the jobs of one pace.
+pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -> i32 {
+    if !begin(server, rank) {
+        return 1;
+    }
+    let jobs = timer::jobs(pace);
+    let now = monotonic_ms();
+    let mut due: Vec<u64> = jobs.iter().map(|j| now + j.every_ms).collect();
+    while !stopping() {
+        generation::current();
+        let now = monotonic_ms();
+        for (j, d) in jobs.iter().zip(&mut due) {
+            if now >= *d {
+                olelo_ipc::process::begin(slot, now, j.name.as_bytes());
+                let done = std::panic::catch_unwind(|| (j.run)(now));
+                olelo_ipc::process::end(slot);
+                if done.is_err() {
+                    crate::crit!("core", "the timer job \"{}\" failed inside", j.name);
+                }
+                *d = now + j.every_ms;
+            }
+        }
+        let next = due.iter().min().copied().unwrap_or(now + 1000).saturating_sub(monotonic_ms());
+        // A wake-up ends the sleep early.
+        nix_sleep(Duration::from_millis(next.clamp(1, 1000)));
+    }
+    0
+}
+
+/// Runs a module's own process.
+pub(super) fn extra(server: &'static Server, slot: u16, rank: i32, run: fn(usize), index: usize) -> i32 {
+    if !begin(server, rank) {
+        return 1;
+    }
+    run(index);
+    if stopping() {
+        return 0;
+    }
+    crate::error!("core", "the process in slot {slot} ended by itself");
+    1
+}
+
+/// What every child does first: the modules' hooks, its engine.
+fn begin(server: &Server, rank: i32) -> bool {
+    for m in server.registry.modules() {
+        if let Some(f) = m.child_init
+            && let Err(e) = f(rank)
+        {
+            crate::crit!("core", "module \"{}\" can't start in this process: {e}", m.name);
+            return false;
+        }
+    }
+    let slot = olelo_mem::slot::current_slot();
+    if olelo_ipc::process::table().get(slot).is_some_and(|s| s.routes()) {
+        generation::current();
+    }
+    true
+}
+
+/// Sleeps until the time is over or a signal comes (`std::thread::sleep` would go on sleeping).
+fn nix_sleep(d: Duration) {
+    let ms = u16::try_from(d.as_millis()).unwrap_or(1000);
+    let _ = nix::poll::poll(&mut [], ms);
+}

@@ -1,0 +1,292 @@
+//! Control commands of the core itself.
+
+use super::{Answer, Fault, Params, Rpc, Value, fields, rpc, text};
+use crate::proc::main_loop::Crash;
+use olelo_ipc::process;
+use olelo_mem::published::Published;
+use std::sync::OnceLock;
+
+/// Deaths that `core.crashes` remembers.
+const CRASHES: usize = 32;
+static CRASH_LIST: OnceLock<Published> = OnceLock::new();
+
+/// Makes what these commands share; main, before the forks.
+pub fn init() -> Result<(), String> {
+    let list = Published::create("crashes").map_err(|e| e.to_string())?;
+    let _ = CRASH_LIST.set(list);
+    Ok(())
+}
+
+/// Keeps a death for `core.crashes`; main only.
+pub(crate) fn remember_crash(c: &Crash) {
+    let Some(list) = CRASH_LIST.get() else { return };
+    let mut all = crashes();
+    all.push(serde_json::json!({
+        "at": c.at, "slot": c.slot, "process": c.name, "how": c.how, "message": c.message,
+    }));
+    let skip = all.len().saturating_sub(CRASHES);
+    let kept: Vec<_> = all.into_iter().skip(skip).collect();
+    if let Err(e) = list.publish(serde_json::Value::from(kept).to_string().as_bytes()) {
+        crate::warn!("core", "can't remember the death: {e}");
+    }
+}
+
+fn crashes() -> Vec<serde_json::Value> {
+    let view = CRASH_LIST.get().and_then(|l| l.current());
+    view.and_then(|(_, v)| serde_json::from_slice(&v).ok()).unwrap_or_default()
+}
+
+/// The commands.
+pub fn all() -> Vec<Rpc> {
+    vec![
+        rpc("system.listMethods", list_methods).array().doc("Lists all commands."),
+        rpc("system.methodHelp", method_help).args("command").doc("Says what a command does."),
+        rpc("system.methodSignature", method_signature).args("command").doc("Shows the parameters of a command."),
+        rpc("core.echo", |p| Ok(p.0.clone())).args("*values").array().doc("Answers with its parameters."),
+        rpc("core.prints", |p| Ok(p.0.clone())).args("*values").array().doc("Answers with its parameters."),
+        rpc("core.printi", |p| Ok(p.0.clone())).args("*values").array().doc("Answers with its parameters."),
+        rpc("core.version", version).doc("The version of the server."),
+        rpc("core.uptime", uptime).doc("Since when the server runs."),
+        rpc("core.ps", ps).array().doc("Processes: pid and description in turn."),
+        rpc("core.psx", psx).array().doc("Processes: index, pid, description, status, rank."),
+        rpc("core.pwd", |_| Ok(vec![text(std::env::current_dir().unwrap_or_default().display().to_string())])).doc("The working directory."),
+        rpc("core.arg", |_| Ok(crate::server().config.argv.iter().map(|a| text(a.clone())).collect())).array().doc("The command line."),
+        rpc("core.kill", kill).args("signal").doc("Sends a signal to main: 15 ends the server."),
+        rpc("core.shmmem", shmmem).args("[unit: b k m g]").doc("Shared memory: total, free, used, with overhead, most used, fragments."),
+        rpc("core.tcp_info", tcp_info).doc("TCP: readers, most connections, open connections."),
+        rpc("core.tcp_list", tcp_list).array().doc("Open TCP connections."),
+        rpc("core.sockets_list", sockets_list).array().doc("Listening sockets."),
+        rpc("corex.list_sockets", sockets_list).array().doc("Listening sockets."),
+        rpc("core.aliases_list", aliases_list).doc("Names that are this server."),
+        rpc("core.modules", |_| Ok(crate::server().registry.modules().iter().map(|m| text(m.name)).collect())).array().doc("Loaded modules."),
+        rpc("core.flags", |_| Ok(vec![text("")])).doc("Build flags."),
+        rpc("core.info", info).doc("Version and build."),
+        rpc("core.crashes", |_| Ok(crashes().into_iter().map(from_json).collect())).array().doc("Workers that died: when, how, on which message."),
+        rpc("core.locks", locks).array().doc("Shared locks held now: lock, holder, what it does, whether others wait."),
+        rpc("mem.check", check).doc("Walks all shared structures and names what is wrong."),
+        rpc("mem.top", mem_top).array().doc("Shared memory by module."),
+        rpc("cfg.rollback", rollback).args("[generation]").doc("Makes an older generation of the routing serve again."),
+        rpc("cfg.generations", generations).doc("The routing's generations: which serves, which are kept."),
+    ]
+}
+
+fn list_methods(_: &Params) -> Answer {
+    Ok(crate::server().registry.rpcs().map(|r| text(r.name)).collect())
+}
+
+fn find(p: &Params) -> Result<&'static Rpc, Fault> {
+    let name = p.text(0, "command")?;
+    crate::server().registry.rpc(&name).ok_or_else(|| Fault::new(404, format!("no command {name}")))
+}
+
+fn method_help(p: &Params) -> Answer {
+    Ok(vec![text(find(p)?.doc)])
+}
+
+fn method_signature(p: &Params) -> Answer {
+    let r = find(p)?;
+    Ok(vec![text(format!("{} {}", r.name, r.args).trim())])
+}
+
+fn version(_: &Params) -> Answer {
+    Ok(vec![text(format!("olelo {} ({}/linux)", crate::server::VERSION, std::env::consts::ARCH))])
+}
+
+fn info(_: &Params) -> Answer {
+    Ok(vec![fields([
+        ("name", text("olelo")),
+        ("version", text(crate::server::VERSION)),
+        ("arch", text(std::env::consts::ARCH)),
+        ("compiler", text("rustc")),
+    ])])
+}
+
+fn uptime(_: &Params) -> Answer {
+    let now = crate::timer::wall_s();
+    let started = crate::server().started_at;
+    let shown = |t: i64| text(ctime(t));
+    Ok(vec![fields([("now", shown(now)), ("up_since", shown(started)), ("uptime", Value::Int(now - started))])])
+}
+
+/// A time as C's `ctime` prints it, in UTC offset of the host.
+pub fn ctime(t: i64) -> String {
+    use chrono::TimeZone;
+    chrono::Local.timestamp_opt(t, 0).single().map(|d| d.format("%a %b %e %H:%M:%S %Y").to_string()).unwrap_or_default()
+}
+
+fn ps(_: &Params) -> Answer {
+    Ok(process::table().iter().flat_map(|s| [Value::Int(s.pid().into()), text(s.description())]).collect())
+}
+
+fn psx(_: &Params) -> Answer {
+    Ok(process::table()
+        .iter()
+        .map(|s| {
+            fields([
+                ("IDX", Value::Int(s.slot().into())),
+                ("PID", Value::Int(s.pid().into())),
+                ("DSC", text(s.description())),
+                ("STATUS", Value::Int(i64::from(s.pid() != 0))),
+                ("RANK", Value::Int(s.rank().into())),
+                ("MESSAGES", Value::Int(s.messages() as i64)),
+                ("DEATHS", Value::Int(s.deaths() as i64)),
+                ("GENERATION", Value::Int(s.generation().into())),
+            ])
+        })
+        .collect())
+}
+
+fn kill(p: &Params) -> Answer {
+    let n = p.opt_int(0).unwrap_or(15);
+    let signal = nix::sys::signal::Signal::try_from(n as i32).map_err(|_| Fault::new(400, format!("no signal {n}")))?;
+    if let Some(main) = process::table().get(0) {
+        olelo_ipc::signals::kill(main.pid(), signal);
+    }
+    Ok(vec![])
+}
+
+fn shmmem(p: &Params) -> Answer {
+    let shift = match p.opt_text(0).as_deref() {
+        None | Some("b") => 0,
+        Some("k") => 10,
+        Some("m") => 20,
+        Some("g") => 30,
+        Some(u) => return Err(Fault::new(400, format!("no unit \"{u}\"; one of b k m g"))),
+    };
+    let s = olelo_mem::heap::stats();
+    let n = |v: usize| Value::Int((v >> shift) as i64);
+    Ok(vec![fields([
+        ("total", n(s.total)),
+        ("free", n(s.free)),
+        ("used", n(s.used)),
+        ("real_used", n(s.real_used)),
+        ("max_used", n(s.max_used)),
+        ("fragments", Value::Int(s.fragments as i64)),
+    ])])
+}
+
+fn tcp_info(_: &Params) -> Answer {
+    let c = &crate::server().config;
+    Ok(vec![fields([
+        ("readers", Value::Int(c.tcp_children as i64)),
+        ("max_connections", Value::Int(c.tcp_max_connections as i64)),
+        ("max_tls_connections", Value::Int(0)),
+        ("opened_connections", Value::Int(crate::net::tcp::connections() as i64)),
+        ("opened_tls_connections", Value::Int(0)),
+        ("write_queued_bytes", Value::Int(0)),
+    ])])
+}
+
+fn tcp_list(_: &Params) -> Answer {
+    Ok(crate::net::tcp::list()
+        .into_iter()
+        .map(|(peer, id)| {
+            fields([
+                ("id", Value::Int(id.to_bits() as i64)),
+                ("type", text("TCP")),
+                ("src_ip", text(peer.ip().to_string())),
+                ("src_port", Value::Int(peer.port().into())),
+                ("worker", Value::Int(id.slot.into())),
+            ])
+        })
+        .collect())
+}
+
+fn sockets_list(_: &Params) -> Answer {
+    Ok(crate::server()
+        .sockets
+        .0
+        .iter()
+        .map(|l| {
+            fields([
+                ("PROTO", text(l.proto.name())),
+                ("ADDRESS", text(l.host.clone())),
+                ("PORT", text(l.addr.port().to_string())),
+                ("NAME", text(l.name.clone().unwrap_or_default())),
+                ("ADVERTISE", text(l.advertise.as_ref().map(|(h, p)| format!("{h}:{p}")).unwrap_or_default())),
+                ("MCAST", text("no")),
+                ("MHOMED", text(if crate::server().config.mhomed { "yes" } else { "no" })),
+            ])
+        })
+        .collect())
+}
+
+fn aliases_list(_: &Params) -> Answer {
+    let c = &crate::server().config;
+    let alias = |a: &olelo_cfg::ast::Alias| {
+        let proto = a.proto.map_or("*", |p| p.as_str());
+        text(format!("{proto}:{}:{}", a.host, a.port.map_or("*".into(), |p| p.to_string())))
+    };
+    Ok(vec![fields([("myself_callbacks", Value::Int(0)), ("alias", Value::Array(c.aliases.iter().map(alias).collect()))])])
+}
+
+fn locks(_: &Params) -> Answer {
+    Ok(olelo_mem::lock::held()
+        .into_iter()
+        .map(|l| {
+            let holder = process::table().get(l.slot);
+            fields([
+                ("lock", text(l.name)),
+                ("index", Value::Int(l.index as i64)),
+                ("slot", Value::Int(l.slot.into())),
+                ("holder", text(holder.map(|s| s.description()).unwrap_or_default())),
+                ("message", text(holder.map(|s| s.summary().lines().next().unwrap_or("").to_string()).unwrap_or_default())),
+                ("waiters", Value::Int(l.waiters.into())),
+            ])
+        })
+        .collect())
+}
+
+fn check(_: &Params) -> Answer {
+    let faults = olelo_mem::check_all();
+    let shown = faults.iter().map(|f| text(format!("{f:?}"))).collect();
+    Ok(vec![fields([("faults", Value::Int(faults.len() as i64)), ("list", Value::Array(shown))])])
+}
+
+fn mem_top(_: &Params) -> Answer {
+    let mut all = olelo_mem::heap::usage();
+    all.sort_by_key(|u| std::cmp::Reverse(u.bytes));
+    Ok(all
+        .into_iter()
+        .map(|u| fields([("name", text(u.name)), ("bytes", Value::Int(u.bytes as i64)), ("blocks", Value::Int(u.blocks as i64))]))
+        .collect())
+}
+
+/// What a reload or rollback did, as its caller sees it.
+pub fn reload_answer(r: Result<crate::route::generation::Report, crate::route::generation::ReloadError>) -> Answer {
+    match r {
+        Ok(r) => Ok(vec![fields([
+            ("generation", Value::Int(r.generation.into())),
+            ("digest", text(r.digest)),
+            ("workers", Value::Int(r.workers as i64)),
+            ("ms", Value::Int(r.took.as_millis() as i64)),
+        ])]),
+        Err(e) => Err(Fault::new(500, e.to_string())),
+    }
+}
+
+fn rollback(p: &Params) -> Answer {
+    let to = p.opt_int(0).map(|g| g as u32);
+    reload_answer(crate::route::generation::rollback(to))
+}
+
+fn generations(_: &Params) -> Answer {
+    use crate::route::generation as g;
+    Ok(vec![fields([
+        ("serves", Value::Int(g::number().into())),
+        ("file", text(g::path().unwrap_or(""))),
+        ("digest", text(g::digest().unwrap_or_default())),
+        ("kept", Value::Array(g::kept().into_iter().map(|n| Value::Int(n.into())).collect())),
+    ])])
+}
+
+fn from_json(v: serde_json::Value) -> Value {
+    match v {
+        serde_json::Value::Object(o) => Value::Struct(o.into_iter().map(|(k, v)| (k, from_json(v))).collect()),
+        serde_json::Value::Array(a) => Value::Array(a.into_iter().map(from_json).collect()),
+        serde_json::Value::Number(n) => n.as_i64().map_or_else(|| Value::Double(n.as_f64().unwrap_or(0.0)), Value::Int),
+        serde_json::Value::String(s) => Value::Str(s),
+        serde_json::Value::Bool(b) => Value::Int(b.into()),
+        serde_json::Value::Null => Value::Str(String::new()),
+    }
+}
