@@ -81,7 +81,7 @@ pub enum Item {
 /// A core parameter and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// Canonical name, as in [`CoreParam`]; `coreparam[x]` for `coreparam[x]=…`.
+    /// Canonical name, as in [`crate::params::CORE_PARAMS`]; `coreparam[x]` for `coreparam[x]=…`.
     pub name: String,
     /// Value.
     pub value: ParamValue,

@@ -15,14 +15,23 @@
 pub mod ast;
 pub mod diagnostic;
 pub mod files;
+mod ifexp;
+mod lexer;
+pub mod params;
+mod parse;
+mod preprocess;
+pub mod print;
 pub mod pv;
 pub mod source;
+mod subst;
 
 pub use ast::Config;
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::{DiskFiles, FileProvider, MemoryFiles};
 pub use source::{FileId, Location, SourceMap, Span};
 
+use parse::Parser;
+use preprocess::Preprocessor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,12 +139,31 @@ impl Parsed {
 
 /// Reads and parses a file and all it includes. A file that cannot be read is a diagnostic.
 pub fn parse_file(path: impl AsRef<Path>, options: &Options) -> Parsed {
-    let _ = (path, options);
-    todo!("in a few minutes")
+    let mut pre = Preprocessor::new(options);
+    pre.main_file(path.as_ref());
+    finish(pre)
 }
 
 /// Parses a text; relative includes are looked for beside `name`.
 pub fn parse_str(name: &str, text: &str, options: &Options) -> Parsed {
-    let _ = (name, text, options);
-    todo!("in a few minutes")
+    let mut pre = Preprocessor::new(options);
+    pre.main_text(name, text);
+    finish(pre)
+}
+
+fn finish(pre: Preprocessor<'_>) -> Parsed {
+    let Preprocessor { sources, mut diagnostics, files, defines, tokens, .. } = pre;
+    let mut parser = Parser::new(tokens, defines.keys().cloned().collect());
+    parser.run();
+    diagnostics.append(&mut parser.diagnostics);
+    // In the order of the text, and each place once: what breaks the lexer often breaks the parser too.
+    diagnostics.sort_by_key(|d| (d.span.file, d.span.start));
+    diagnostics.dedup_by(|b, a| a.span == b.span && (a.code == b.code || b.code == "syntax"));
+    Parsed {
+        config: parser.config,
+        sources,
+        diagnostics,
+        defines: defines.into_iter().map(|(name, d)| (name, d.value)).collect(),
+        files,
+    }
 }
