@@ -86,6 +86,11 @@ impl Iterator for ParamSpans<'_> {
                 }
             }
             self.at = find(buf, stop, end, |b| b == sep);
+            // Junk before the separator belongs to what is replaced or removed.
+            let junk = trim_span(buf, stop, self.at);
+            if !junk.is_empty() {
+                stop = junk.to();
+            }
             if name.is_empty() {
                 continue;
             }

@@ -128,12 +128,10 @@ fn write(msg: &Message) {
     );
     if msg.is_request() {
         let again = Message::from_bytes(&out).expect("what we forward reads");
-        assert_eq!(
-            again.vias().map(<[_]>::len),
-            msg.vias()
-                .map(|v| v.len() + 1)
-                .or(again.vias().map(<[_]>::len))
-        );
+        if let Ok(vias) = msg.vias() {
+            let text = String::from_utf8_lossy(&out);
+            assert_eq!(again.vias().map(<[_]>::len), Ok(vias.len() + 1), "{text}");
+        }
         let mut ack = Vec::new();
         if build::ack_for_negative(&out, msg, &mut ack).is_ok() {
             Message::from_bytes(&ack).expect("our ACK reads");
