@@ -55,7 +55,12 @@ pub(crate) fn evaluate(text: &str, lookup: Lookup<'_>) -> Result<Val, String> {
     if let Some(fault) = lexer.diagnostics.first() {
         return Err(fault.message.clone());
     }
-    let mut eval = Eval { toks, pos: 0, lookup, depth: 0 };
+    let mut eval = Eval {
+        toks,
+        pos: 0,
+        lookup,
+        depth: 0,
+    };
     let value = eval.binary(0)?;
     match eval.toks.get(eval.pos) {
         None => Ok(value),
@@ -71,12 +76,20 @@ struct Eval<'a> {
 }
 
 /// Operators by level, weakest first.
-const LEVELS: [&[&str]; 6] =
-    [&["||"], &["&&"], &["==", "!="], &["<", "<=", ">", ">="], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: [&[&str]; 6] = [
+    &["||"],
+    &["&&"],
+    &["==", "!="],
+    &["<", "<=", ">", ">="],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
 
 impl Eval<'_> {
     fn binary(&mut self, level: usize) -> Result<Val, String> {
-        let Some(ops) = LEVELS.get(level) else { return self.unary() };
+        let Some(ops) = LEVELS.get(level) else {
+            return self.unary();
+        };
         let mut left = self.binary(level + 1)?;
         while let Some(Tok::P(op)) = self.toks.get(self.pos) {
             let op = *op;
@@ -101,7 +114,12 @@ impl Eval<'_> {
             Some(Tok::Int(n, _)) => Val::Int(n),
             Some(Tok::Str(s)) => Val::Str(s),
             Some(Tok::P("!")) => Val::Int(i64::from(!self.unary()?.truth())),
-            Some(Tok::P("-")) => Val::Int(self.unary()?.int().ok_or("`-` needs a number")?.wrapping_neg()),
+            Some(Tok::P("-")) => Val::Int(
+                self.unary()?
+                    .int()
+                    .ok_or("`-` needs a number")?
+                    .wrapping_neg(),
+            ),
             Some(Tok::P("(")) => {
                 let value = self.binary(0)?;
                 self.close()?;
@@ -192,7 +210,9 @@ fn apply(op: &str, left: &Val, right: &Val) -> Result<Val, String> {
         "/" => a.checked_div(b),
         _ => a.checked_rem(b),
     };
-    result.map(Val::Int).ok_or_else(|| format!("{a} {op} {b} has no value"))
+    result
+        .map(Val::Int)
+        .ok_or_else(|| format!("{a} {op} {b} has no value"))
 }
 
 #[cfg(test)]
@@ -208,13 +228,29 @@ mod tests {
             _ => None,
         };
         let cases = [
-            ("1", true), ("0", false), ("N == 4", true), ("N != 4", false), ("N > 3 && N <= 4", true),
-            ("S == \"abc\"", true), ("W", true), ("!W", false), ("X", false), ("!X || 0", true),
-            ("defined W && !defined(X)", true), ("(1 || 0) && 0", false), ("N + 1 == 5", true),
-            ("N * 2 - 1 == 7", true), ("-1 < 0", true), ("not 0", true),
+            ("1", true),
+            ("0", false),
+            ("N == 4", true),
+            ("N != 4", false),
+            ("N > 3 && N <= 4", true),
+            ("S == \"abc\"", true),
+            ("W", true),
+            ("!W", false),
+            ("X", false),
+            ("!X || 0", true),
+            ("defined W && !defined(X)", true),
+            ("(1 || 0) && 0", false),
+            ("N + 1 == 5", true),
+            ("N * 2 - 1 == 7", true),
+            ("-1 < 0", true),
+            ("not 0", true),
         ];
         for (text, want) in cases {
-            assert_eq!(evaluate(text, &lookup).map(|v| v.truth()), Ok(want), "{text}");
+            assert_eq!(
+                evaluate(text, &lookup).map(|v| v.truth()),
+                Ok(want),
+                "{text}"
+            );
         }
         for bad in ["", "1 +", "(1", "1 2", "1 / 0", "&&", "defined"] {
             assert!(evaluate(bad, &lookup).is_err(), "{bad}");

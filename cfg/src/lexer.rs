@@ -34,23 +34,56 @@ pub(crate) enum Tok {
     /// An operator or bracket.
     P(&'static str),
     /// `#!word rest`.
-    Directive { word: String, rest: String, rest_at: usize },
+    Directive {
+        word: String,
+        rest: String,
+        rest_at: usize,
+    },
     Eof,
 }
 
 /// Operators and brackets, the longer before their prefixes.
 const PUNCTUATION: [&str; 42] = [
-    "||", "&&", "==", "=~", "!=", "!~", "<<", ">>", "<=", ">=", "+=", "-=", "*=", "/=", "(", ")", "{", "}", "[",
-    "]", ";", ",", ":", ".", "=", "<", ">", "+", "-", "*", "/", "%", "!", "~", "&", "|", "^", "?", "@", "$", "\\",
-    "`",
+    "||", "&&", "==", "=~", "!=", "!~", "<<", ">>", "<=", ">=", "+=", "-=", "*=", "/=", "(", ")",
+    "{", "}", "[", "]", ";", ",", ":", ".", "=", "<", ">", "+", "-", "*", "/", "%", "!", "~", "&",
+    "|", "^", "?", "@", "$", "\\", "`",
 ];
 
 /// Words that may follow `#!` (or `!!` at the start of a line).
 pub(crate) const DIRECTIVES: [&str; 33] = [
-    "define", "def", "trydefine", "trydef", "redefine", "redef", "undefine", "undef", "tryundefine", "tryundef",
-    "defexp", "defexps", "defenv", "defenvs", "trydefenv", "trydefenvs", "ifdef", "ifndef", "ifexp", "else",
-    "endif", "subst", "substdef", "substdefs", "include_file", "import_file", "KAMAILIO", "OPENSER", "SER", "ALL",
-    "MAXCOMPAT", "kamailio", "ser",
+    "define",
+    "def",
+    "trydefine",
+    "trydef",
+    "redefine",
+    "redef",
+    "undefine",
+    "undef",
+    "tryundefine",
+    "tryundef",
+    "defexp",
+    "defexps",
+    "defenv",
+    "defenvs",
+    "trydefenv",
+    "trydefenvs",
+    "ifdef",
+    "ifndef",
+    "ifexp",
+    "else",
+    "endif",
+    "subst",
+    "substdef",
+    "substdefs",
+    "include_file",
+    "import_file",
+    "KAMAILIO",
+    "OPENSER",
+    "SER",
+    "ALL",
+    "MAXCOMPAT",
+    "kamailio",
+    "ser",
 ];
 
 pub(crate) struct Lexer<'a> {
@@ -65,7 +98,15 @@ pub(crate) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub fn new(text: &'a str, file: FileId) -> Self {
-        Self { text, bytes: text.as_bytes(), pos: 0, file, first: true, after_case: false, diagnostics: Vec::new() }
+        Self {
+            text,
+            bytes: text.as_bytes(),
+            pos: 0,
+            file,
+            first: true,
+            after_case: false,
+            diagnostics: Vec::new(),
+        }
     }
 
     /// The next token; [`Tok::Eof`] for ever at the end.
@@ -84,10 +125,12 @@ impl<'a> Lexer<'a> {
                 return self.make(tok, start, glued, first);
             }
             let after_case = std::mem::replace(&mut self.after_case, false);
-            if byte == b'/' && after_case && !matches!(self.byte(1), Some(b'"' | b'\'')) {
-                if let Some(tok) = self.regex() {
-                    return self.make(tok, start, glued, first);
-                }
+            if byte == b'/'
+                && after_case
+                && !matches!(self.byte(1), Some(b'"' | b'\''))
+                && let Some(tok) = self.regex()
+            {
+                return self.make(tok, start, glued, first);
             }
             let tok = match byte {
                 b'0'..=b'9' => self.number(),
@@ -108,7 +151,11 @@ impl<'a> Lexer<'a> {
                     None => {
                         let c = self.rest().chars().next().unwrap_or(' ');
                         self.pos += c.len_utf8();
-                        self.fault("bad-character", format!("unexpected character {c:?}"), start);
+                        self.fault(
+                            "bad-character",
+                            format!("unexpected character {c:?}"),
+                            start,
+                        );
                         self.first = first;
                         continue;
                     }
@@ -132,14 +179,21 @@ impl<'a> Lexer<'a> {
                     return Some(self.make(tok, start, false, true));
                 }
             }
-            self.pos = line.find('\n').map_or(self.bytes.len(), |n| self.pos + n + 1);
+            self.pos = line
+                .find('\n')
+                .map_or(self.bytes.len(), |n| self.pos + n + 1);
             self.first = true;
         }
         None
     }
 
     fn make(&self, tok: Tok, start: usize, glued: bool, first: bool) -> Token {
-        Token { tok, span: Span::new(self.file, start, self.pos), glued, first }
+        Token {
+            tok,
+            span: Span::new(self.file, start, self.pos),
+            glued,
+            first,
+        }
     }
 
     fn rest(&self) -> &'a str {
@@ -152,7 +206,8 @@ impl<'a> Lexer<'a> {
 
     fn fault(&mut self, code: &'static str, message: impl Into<String>, start: usize) {
         let span = Span::new(self.file, start, self.pos);
-        self.diagnostics.push(Diagnostic::error(code, message, span));
+        self.diagnostics
+            .push(Diagnostic::error(code, message, span));
     }
 
     /// Steps over white space and comments.
@@ -169,14 +224,19 @@ impl<'a> Lexer<'a> {
                 b'#' if !self.at_directive() => self.line_end(),
                 b'/' if self.byte(1) == Some(b'/') => self.line_end(),
                 b'/' if self.byte(1) == Some(b'*') => self.block_comment(),
-                b'\\' if self.rest().starts_with("\\\n") || self.rest().starts_with("\\\r\n") => self.pos += 1,
+                b'\\' if self.rest().starts_with("\\\n") || self.rest().starts_with("\\\r\n") => {
+                    self.pos += 1
+                }
                 _ => break,
             }
         }
     }
 
     fn line_end(&mut self) {
-        self.pos = self.rest().find('\n').map_or(self.bytes.len(), |n| self.pos + n);
+        self.pos = self
+            .rest()
+            .find('\n')
+            .map_or(self.bytes.len(), |n| self.pos + n);
     }
 
     fn block_comment(&mut self) {
@@ -207,7 +267,10 @@ impl<'a> Lexer<'a> {
         let start = self.pos;
         let marked = match byte {
             b'#' => self.at_directive(),
-            b'!' if first => self.rest().strip_prefix("!!").is_some_and(|r| DIRECTIVES.contains(&leading_word(r))),
+            b'!' if first => self
+                .rest()
+                .strip_prefix("!!")
+                .is_some_and(|r| DIRECTIVES.contains(&leading_word(r))),
             _ => false,
         };
         if !marked {
@@ -234,7 +297,11 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
-        Some(Tok::Directive { word, rest, rest_at })
+        Some(Tok::Directive {
+            word,
+            rest,
+            rest_at,
+        })
     }
 
     fn word(&mut self) -> String {
@@ -256,12 +323,19 @@ impl<'a> Lexer<'a> {
         let digits = digits.get(..len).unwrap_or("");
         self.pos += prefix + len;
         let octal = radix == 10 && digits.len() > 1 && digits.starts_with('0');
-        let radix = if octal && digits.bytes().all(|b| b < b'8') { 8 } else { radix };
+        let radix = if octal && digits.bytes().all(|b| b < b'8') {
+            8
+        } else {
+            radix
+        };
         let value = i64::from_str_radix(digits, radix).unwrap_or_else(|_| {
             self.fault("big-number", "this number does not fit in 64 bits", start);
             i64::MAX
         });
-        Tok::Int(value, self.text.get(start..self.pos).unwrap_or("").to_owned())
+        Tok::Int(
+            value,
+            self.text.get(start..self.pos).unwrap_or("").to_owned(),
+        )
     }
 
     /// `"…"`: escapes are resolved, an unknown one keeps its backslash (regular expressions rely on it).
@@ -326,7 +400,12 @@ impl<'a> Lexer<'a> {
     }
 
     fn radix_digits(&mut self, radix: u32, most: usize) -> Option<u8> {
-        let len = self.rest().chars().take(most).take_while(|c| c.is_digit(radix)).count();
+        let len = self
+            .rest()
+            .chars()
+            .take(most)
+            .take_while(|c| c.is_digit(radix))
+            .count();
         let value = u32::from_str_radix(self.rest().get(..len)?, radix).ok()?;
         self.pos += len;
         u8::try_from(value & 0xff).ok()
@@ -357,17 +436,25 @@ impl<'a> Lexer<'a> {
             }
             at += 1;
         }
-        let line_end = self.text.get(start..).and_then(|t| t.find('\n')).map_or(self.bytes.len(), |n| start + n);
+        let line_end = self
+            .text
+            .get(start..)
+            .and_then(|t| t.find('\n'))
+            .map_or(self.bytes.len(), |n| start + n);
         if let Some(end) = end {
             let follows = self.bytes.get(end).copied().unwrap_or(b' ');
-            let text_follows = follows.is_ascii_alphanumeric() || matches!(follows, b'$' | b'%' | b'_' | b'[' | b':');
+            let text_follows = follows.is_ascii_alphanumeric()
+                || matches!(follows, b'$' | b'%' | b'_' | b'[' | b':');
             if end <= line_end || !text_follows {
                 return end;
             }
         }
         // Its line: give back the closing `);` so that the rest of the statement still reads.
         let line = self.text.get(start..line_end).unwrap_or("");
-        let kept = line.trim_end_matches([')', ';', ' ', '\t', '\r', '}', '{', ',']).len().max(1);
+        let kept = line
+            .trim_end_matches([')', ';', ' ', '\t', '\r', '}', '{', ','])
+            .len()
+            .max(1);
         let span = Span::new(self.file, start, start + kept);
         self.diagnostics.push(
             Diagnostic::error("open-string", "this string is never closed", span)
@@ -384,13 +471,14 @@ impl<'a> Lexer<'a> {
                 Tok::Pv(self.text.get(start..self.pos).unwrap_or("").to_owned())
             }
             Err(why) => {
-                // Step over the likely extent: to the end of the line or of the statement.
-                let line = self.rest();
-                let end = line.find([';', '\n']).unwrap_or(line.len()).max(1);
-                let name = 1 + leading_word(line.get(1..).unwrap_or("")).len();
-                let len = if line.get(1..name).is_some_and(|n| !n.is_empty()) || line.starts_with("$(") { end } else { 1 };
-                let given = line.get(..len).unwrap_or("$").trim_end();
-                let kept = given.trim_end_matches(|c| c == ')' && given.matches('(').count() < given.matches(')').count());
+                // Step over the likely extent: up to a blank or what ends an expression.
+                let stop = |c: char| c.is_whitespace() || matches!(c, ';' | '=' | ',');
+                let given = self.rest().split(stop).next().unwrap_or("$");
+                let opened = given.matches('(').count();
+                let mut kept = given;
+                while kept.matches(')').count() > opened && kept.ends_with(')') {
+                    kept = kept.strip_suffix(')').unwrap_or("");
+                }
                 self.pos += kept.len().max(1);
                 self.fault("bad-pseudo-variable", why, start);
                 Tok::Pv("$null".into())
@@ -439,7 +527,10 @@ impl<'a> Lexer<'a> {
 }
 
 fn leading_word(text: &str) -> &str {
-    let len = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let len = text
+        .bytes()
+        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        .count();
     text.get(..len).unwrap_or("")
 }
 
@@ -475,13 +566,24 @@ mod tests {
 
     fn one(text: &str) -> Tok {
         let (mut toks, faults) = lex(text);
-        assert_eq!((toks.len(), faults.len()), (1, 0), "{text}: {toks:?} {faults:?}");
+        assert_eq!(
+            (toks.len(), faults.len()),
+            (1, 0),
+            "{text}: {toks:?} {faults:?}"
+        );
         toks.remove(0)
     }
 
     #[test]
     fn numbers() {
-        for (text, want) in [("0", 0), ("42", 42), ("0x1F", 31), ("0b101", 5), ("017", 15), ("089", 89)] {
+        for (text, want) in [
+            ("0", 0),
+            ("42", 42),
+            ("0x1F", 31),
+            ("0b101", 5),
+            ("017", 15),
+            ("089", 89),
+        ] {
             assert_eq!(one(text), Tok::Int(want, text.into()));
         }
         assert_eq!(lex("99999999999999999999").1, vec!["big-number"]);
@@ -515,8 +617,14 @@ mod tests {
 
     #[test]
     fn variables_selects_and_regexes_are_one_token() {
-        assert_eq!(one("$(avp(x)[*]{s.len})"), Tok::Pv("$(avp(x)[*]{s.len})".into()));
-        assert_eq!(one("@msg.header[\"a]b\"].x[1]"), Tok::Select("@msg.header[\"a]b\"].x[1]".into()));
+        assert_eq!(
+            one("$(avp(x)[*]{s.len})"),
+            Tok::Pv("$(avp(x)[*]{s.len})".into())
+        );
+        assert_eq!(
+            one("@msg.header[\"a]b\"].x[1]"),
+            Tok::Select("@msg.header[\"a]b\"].x[1]".into())
+        );
         assert_eq!(lex("case /a\\/b.*/:").0[1], Tok::Regex("a/b.*".into()));
         assert_eq!(lex("$var(a").1, vec!["bad-pseudo-variable"]);
     }
@@ -527,7 +635,11 @@ mod tests {
         assert_eq!(lex("a /* b").1, vec!["open-comment"]);
         assert_eq!(
             lex("#!define A 1 \\\n + 2\nx").0[0],
-            Tok::Directive { word: "define".into(), rest: " A 1  + 2".into(), rest_at: 8 }
+            Tok::Directive {
+                word: "define".into(),
+                rest: " A 1  + 2".into(),
+                rest_at: 8
+            }
         );
         assert_eq!(lex("!!ifdef A").0.len(), 1);
         assert_eq!(lex("if (!!x)").0.len(), 6);

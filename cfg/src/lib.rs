@@ -152,7 +152,14 @@ pub fn parse_str(name: &str, text: &str, options: &Options) -> Parsed {
 }
 
 fn finish(pre: Preprocessor<'_>) -> Parsed {
-    let Preprocessor { sources, mut diagnostics, files, defines, tokens, .. } = pre;
+    let Preprocessor {
+        sources,
+        mut diagnostics,
+        files,
+        defines,
+        tokens,
+        ..
+    } = pre;
     let mut parser = Parser::new(tokens, defines.keys().cloned().collect());
     parser.run();
     diagnostics.append(&mut parser.diagnostics);
@@ -163,7 +170,10 @@ fn finish(pre: Preprocessor<'_>) -> Parsed {
         config: parser.config,
         sources,
         diagnostics,
-        defines: defines.into_iter().map(|(name, d)| (name, d.value)).collect(),
+        defines: defines
+            .into_iter()
+            .map(|(name, d)| (name, d.value))
+            .collect(),
         files,
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! The parser refuses what is not here; documentation and editors list it from here.
 
-use ParamKind::{Alias, Bool, CoreParam as CoreParamMap, Host, Int, IntOrId, IntOrStr, Listen, Proto, Socket, Str, StrOrId};
+use ParamKind::{
+    Alias, Bool, CoreParam as CoreParamMap, Host, Int, IntOrId, IntOrStr, Listen, Proto, Socket,
+    Str, StrOrId,
+};
 
 use crate::ast::ParamValue;
 
@@ -76,7 +79,9 @@ impl ParamKind {
             (StrOrId | IntOrId | Host, ParamValue::Id(_)) => true,
             // `group = on`: a bare word that happens to mean yes.
             (StrOrId, ParamValue::Bool(_) | ParamValue::Int(_)) => true,
-            (Proto, ParamValue::Id(word) | ParamValue::Str(word)) => crate::ast::Proto::parse(word).is_some(),
+            (Proto, ParamValue::Id(word) | ParamValue::Str(word)) => {
+                crate::ast::Proto::parse(word).is_some()
+            }
             (Proto, ParamValue::Int(_)) => true,
             _ => false,
         }
@@ -85,12 +90,16 @@ impl ParamKind {
 
 /// A parameter by any of its names.
 pub fn find(name: &str) -> Option<&'static CoreParam> {
-    CORE_PARAMS.iter().find(|p| p.name == name || p.aliases.contains(&name))
+    CORE_PARAMS
+        .iter()
+        .find(|p| p.name == name || p.aliases.contains(&name))
 }
 
 /// Every name of every parameter.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    CORE_PARAMS.iter().flat_map(|p| std::iter::once(p.name).chain(p.aliases.iter().copied()))
+    CORE_PARAMS
+        .iter()
+        .flat_map(|p| std::iter::once(p.name).chain(p.aliases.iter().copied()))
 }
 
 const fn p(
@@ -100,7 +109,13 @@ const fn p(
     default: &'static str,
     doc: &'static str,
 ) -> CoreParam {
-    CoreParam { name, kind, aliases, default, doc }
+    CoreParam {
+        name,
+        kind,
+        aliases,
+        default,
+        doc,
+    }
 }
 
 /// Every parameter of the core. `kemi.*` are written as globals of the group `kemi`.
@@ -345,7 +360,12 @@ mod tests {
             assert!(seen.insert(name), "{name} is listed twice");
         }
         for param in CORE_PARAMS {
-            assert!(param.doc.ends_with(['.', '…', '`']), "{}: {}", param.name, param.doc);
+            assert!(
+                param.doc.ends_with(['.', '…', '`']),
+                "{}: {}",
+                param.name,
+                param.doc
+            );
         }
         assert_eq!(find("shm_mem_size").map(|p| p.name), Some("shm"));
     }

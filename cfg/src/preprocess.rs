@@ -55,7 +55,13 @@ impl<'o> Preprocessor<'o> {
             overflowed: false,
         };
         for (name, value) in options.predefined.iter().chain(&options.defines) {
-            this.defines.insert(name.clone(), Define { value: value.clone(), span: None });
+            this.defines.insert(
+                name.clone(),
+                Define {
+                    value: value.clone(),
+                    span: None,
+                },
+            );
         }
         for (kind, text) in &options.substs {
             let file = this.sources.add("<command line>", None, text.clone(), None);
@@ -69,27 +75,38 @@ impl<'o> Preprocessor<'o> {
         match self.options.files.read(path) {
             Ok(bytes) => self.bytes(path, bytes, None, 0),
             Err(e) => {
-                let file = self.sources.add(path.display().to_string(), Some(path), String::new(), None);
+                let file =
+                    self.sources
+                        .add(path.display().to_string(), Some(path), String::new(), None);
                 let message = format!("cannot read the configuration file {}: {e}", path.display());
-                self.diagnostics.push(Diagnostic::error("unreadable-file", message, Span::new(file, 0, 0)));
+                self.diagnostics.push(Diagnostic::error(
+                    "unreadable-file",
+                    message,
+                    Span::new(file, 0, 0),
+                ));
             }
         }
     }
 
     /// Reads a text as the start of the configuration.
     pub fn main_text(&mut self, name: &str, text: &str) {
-        let file = self.sources.add(name, Some(Path::new(name)), text.to_owned(), None);
+        let file = self
+            .sources
+            .add(name, Some(Path::new(name)), text.to_owned(), None);
         self.text(file, text, 0);
     }
 
     fn bytes(&mut self, path: &Path, bytes: Vec<u8>, at: Option<Span>, depth: usize) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let broken = std::str::from_utf8(&bytes).err().map(|e| e.valid_up_to());
-        let file = self.sources.add(path.display().to_string(), Some(path), text.clone(), at);
+        let file = self
+            .sources
+            .add(path.display().to_string(), Some(path), text.clone(), at);
         if let Some(offset) = broken {
             let span = Span::new(file, offset, offset + 1);
             let message = "this file is not UTF-8; such bytes become U+FFFD";
-            self.diagnostics.push(Diagnostic::warning("not-utf8", message, span));
+            self.diagnostics
+                .push(Diagnostic::warning("not-utf8", message, span));
         }
         self.files.push((path.to_path_buf(), bytes));
         self.text(file, &text, depth);
@@ -106,7 +123,11 @@ impl<'o> Preprocessor<'o> {
             let token = lexer.token();
             match token.tok {
                 Tok::Eof => break,
-                Tok::Directive { ref word, ref rest, rest_at } => {
+                Tok::Directive {
+                    ref word,
+                    ref rest,
+                    rest_at,
+                } => {
                     let at = Span::new(file, rest_at, rest_at + rest.len());
                     if is_condition(word) {
                         self.condition(&mut lexer, &mut branches, token.span, word, rest, at);
@@ -124,7 +145,11 @@ impl<'o> Preprocessor<'o> {
                             let path = path.clone();
                             self.include(&path, token.span.to(next.span), must, depth);
                         }
-                        _ => self.error("bad-include", format!("a file name in quotes must follow `{word}`"), next.span),
+                        _ => self.error(
+                            "bad-include",
+                            format!("a file name in quotes must follow `{word}`"),
+                            next.span,
+                        ),
                     }
                 }
                 _ => {
@@ -145,8 +170,12 @@ impl<'o> Preprocessor<'o> {
             }
         }
         for branch in branches {
-            let fault = Diagnostic::error("open-condition", "this condition has no #!endif", branch.span)
-                .with_help("add `#!endif` where it should end");
+            let fault = Diagnostic::error(
+                "open-condition",
+                "this condition has no #!endif",
+                branch.span,
+            )
+            .with_help("add `#!endif` where it should end");
             self.diagnostics.push(fault);
         }
         self.diagnostics.append(&mut lexer.diagnostics);
@@ -157,19 +186,36 @@ impl<'o> Preprocessor<'o> {
 
     fn end(&mut self, file: FileId, at: usize) {
         let span = Span::new(file, at, at);
-        self.tokens.push(Token { tok: Tok::Eof, span, glued: false, first: true });
+        self.tokens.push(Token {
+            tok: Tok::Eof,
+            span,
+            glued: false,
+            first: true,
+        });
     }
 
     fn push(&mut self, token: Token) {
         if self.tokens.len() >= MAX_TOKENS {
             if !self.overflowed {
                 self.overflowed = true;
-                self.error("too-large", "the configuration is too large once its defines are expanded", token.span);
+                self.error(
+                    "too-large",
+                    "the configuration is too large once its defines are expanded",
+                    token.span,
+                );
             }
             return;
         }
         // Neighbouring strings are one.
-        if let (Tok::Str(next), Some(Token { tok: Tok::Str(last), span, .. })) = (&token.tok, self.tokens.last_mut()) {
+        if let (
+            Tok::Str(next),
+            Some(Token {
+                tok: Tok::Str(last),
+                span,
+                ..
+            }),
+        ) = (&token.tok, self.tokens.last_mut())
+        {
             last.push_str(next);
             *span = span.to(token.span);
             return;
@@ -183,12 +229,22 @@ impl<'o> Preprocessor<'o> {
         }
         match &token.tok {
             Tok::Str(text) if !self.substs.is_empty() => {
-                let value = self.substs.iter().fold(text.clone(), |text, s| s.apply(&text));
-                out.push(Token { tok: Tok::Str(value), ..token });
+                let value = self
+                    .substs
+                    .iter()
+                    .fold(text.clone(), |text, s| s.apply(&text));
+                out.push(Token {
+                    tok: Tok::Str(value),
+                    ..token
+                });
             }
             Tok::Ident(name) => {
-                let Some(define) = self.defines.get(name) else { return out.push(token) };
-                let Some(value) = define.value.clone() else { return };
+                let Some(define) = self.defines.get(name) else {
+                    return out.push(token);
+                };
+                let Some(value) = define.value.clone() else {
+                    return;
+                };
                 if active.contains(name) || active.len() >= MAX_EXPANSION_DEPTH {
                     let message = format!("the define `{name}` is made of itself");
                     return self.error("endless-define", message, token.span);
@@ -236,8 +292,9 @@ impl<'o> Preprocessor<'o> {
                 }
                 Some(branch) => {
                     let first = branch.span;
-                    let fault = Diagnostic::error("stray-else", "a second #!else for one condition", span)
-                        .with_note(first, "the condition");
+                    let fault =
+                        Diagnostic::error("stray-else", "a second #!else for one condition", span)
+                            .with_note(first, "the condition");
                     self.diagnostics.push(fault);
                 }
                 None => self.error("stray-else", "#!else without #!ifdef", span),
@@ -249,7 +306,11 @@ impl<'o> Preprocessor<'o> {
             }
             _ => {
                 let taken = self.holds(word, rest, span, at);
-                branches.push(Branch { span, taken, in_else: false });
+                branches.push(Branch {
+                    span,
+                    taken,
+                    in_else: false,
+                });
                 if !taken {
                     self.skip(lexer, branches);
                 }
@@ -261,7 +322,9 @@ impl<'o> Preprocessor<'o> {
     fn skip(&mut self, lexer: &mut Lexer<'_>, branches: &mut Vec<Branch>) {
         let mut nested = 0usize;
         while let Some(token) = lexer.skip_to_directive() {
-            let Tok::Directive { word, .. } = &token.tok else { continue };
+            let Tok::Directive { word, .. } = &token.tok else {
+                continue;
+            };
             match word.as_str() {
                 "ifdef" | "ifndef" | "ifexp" => nested += 1,
                 "endif" if nested > 0 => nested -= 1,
@@ -277,7 +340,11 @@ impl<'o> Preprocessor<'o> {
                             return;
                         }
                     }
-                    _ => self.error("stray-else", "a second #!else for one condition", token.span),
+                    _ => self.error(
+                        "stray-else",
+                        "a second #!else for one condition",
+                        token.span,
+                    ),
                 },
                 _ => {}
             }
@@ -289,27 +356,41 @@ impl<'o> Preprocessor<'o> {
             return match self.evaluate(rest) {
                 Ok(value) => value.truth(),
                 Err(why) => {
-                    self.error("bad-ifexp", format!("cannot evaluate this expression: {why}"), at);
+                    self.error(
+                        "bad-ifexp",
+                        format!("cannot evaluate this expression: {why}"),
+                        at,
+                    );
                     false
                 }
             };
         }
         let (name, more) = split_word(rest);
         if name.is_empty() {
-            self.error("bad-directive", format!("a name must follow #!{word}"), span);
+            self.error(
+                "bad-directive",
+                format!("a name must follow #!{word}"),
+                span,
+            );
             return false;
         }
         let more = strip_comment(more);
         if !more.is_empty() {
-            let fault = Diagnostic::warning("ignored-text", format!("text after the name of #!{word} is ignored"), at)
-                .with_help("use #!ifexp for an expression");
+            let fault = Diagnostic::warning(
+                "ignored-text",
+                format!("text after the name of #!{word} is ignored"),
+                at,
+            )
+            .with_help("use #!ifexp for an expression");
             self.diagnostics.push(fault);
         }
         self.defines.contains_key(name) == (word == "ifdef")
     }
 
     fn evaluate(&self, text: &str) -> Result<Val, String> {
-        ifexp::evaluate(text, &|name| self.defines.get(name).map(|d| d.value.clone()))
+        ifexp::evaluate(text, &|name| {
+            self.defines.get(name).map(|d| d.value.clone())
+        })
     }
 
     fn directive(&mut self, span: Span, word: &str, rest: &str, at: Span, depth: usize) {
@@ -321,7 +402,9 @@ impl<'o> Preprocessor<'o> {
                 self.defines.remove(split_word(rest).0);
             }
             "defexp" | "defexps" => self.define_expression(rest, span, at, word == "defexps"),
-            "defenv" | "defenvs" | "trydefenv" | "trydefenvs" => self.define_env(word, rest, span, at),
+            "defenv" | "defenvs" | "trydefenv" | "trydefenvs" => {
+                self.define_env(word, rest, span, at)
+            }
             "subst" | "substdef" | "substdefs" => {
                 let kind = match word {
                     "subst" => SubstKind::Subst,
@@ -330,12 +413,20 @@ impl<'o> Preprocessor<'o> {
                 };
                 match quoted(rest) {
                     Some(text) => self.subst(kind, &text, at),
-                    None => self.error("bad-subst", format!("#!{word} needs \"/regex/text/flags\" in quotes"), at),
+                    None => self.error(
+                        "bad-subst",
+                        format!("#!{word} needs \"/regex/text/flags\" in quotes"),
+                        at,
+                    ),
                 }
             }
             "include_file" | "import_file" => match quoted(rest) {
                 Some(path) => self.include(&path, span, word == "include_file", depth),
-                None => self.error("bad-include", format!("a file name in quotes must follow #!{word}"), at),
+                None => self.error(
+                    "bad-include",
+                    format!("a file name in quotes must follow #!{word}"),
+                    at,
+                ),
             },
             mark if DIRECTIVES.contains(&mark) => {}
             other => {
@@ -357,13 +448,21 @@ impl<'o> Preprocessor<'o> {
     fn define(&mut self, rest: &str, span: Span, at: Span, replace: bool, complain: bool) {
         let (name, value) = split_word(rest);
         if name.is_empty() {
-            return self.error("bad-define", "a name of letters, digits and `_` must follow #!define", at);
+            return self.error(
+                "bad-define",
+                "a name of letters, digits and `_` must follow #!define",
+                at,
+            );
         }
         if complain {
             if let Some(old) = self.defines.get(name).and_then(|d| d.span) {
-                let fault = Diagnostic::error("double-define", format!("`{name}` is defined already"), span)
-                    .with_help("use #!redefine to change it, or #!trydefine to keep the first")
-                    .with_note(old, "first defined");
+                let fault = Diagnostic::error(
+                    "double-define",
+                    format!("`{name}` is defined already"),
+                    span,
+                )
+                .with_help("use #!redefine to change it, or #!trydefine to keep the first")
+                .with_note(old, "first defined");
                 return self.diagnostics.push(fault);
             }
             // What the command line defined wins over the file.
@@ -374,7 +473,13 @@ impl<'o> Preprocessor<'o> {
         if replace || !self.defines.contains_key(name) {
             let value = value.trim();
             let value = (!value.is_empty()).then(|| value.to_owned());
-            self.defines.insert(name.to_owned(), Define { value, span: Some(span) });
+            self.defines.insert(
+                name.to_owned(),
+                Define {
+                    value,
+                    span: Some(span),
+                },
+            );
         }
     }
 
@@ -386,10 +491,20 @@ impl<'o> Preprocessor<'o> {
                     (false, Val::Int(n)) => n.to_string(),
                     (_, value) => quote_value(&value.to_string()),
                 };
-                self.defines.insert(name.to_owned(), Define { value: Some(value), span: Some(span) });
+                self.defines.insert(
+                    name.to_owned(),
+                    Define {
+                        value: Some(value),
+                        span: Some(span),
+                    },
+                );
             }
             Ok(_) => self.error("bad-define", "a name must follow #!defexp", at),
-            Err(why) => self.error("bad-ifexp", format!("cannot evaluate this expression: {why}"), at),
+            Err(why) => self.error(
+                "bad-ifexp",
+                format!("cannot evaluate this expression: {why}"),
+                at,
+            ),
         }
     }
 
@@ -400,19 +515,37 @@ impl<'o> Preprocessor<'o> {
             None => (text, text),
         };
         if split_word(name) != (name, "") || name.is_empty() {
-            return self.error("bad-define", format!("#!{word} needs NAME or NAME=VARIABLE"), at);
+            return self.error(
+                "bad-define",
+                format!("#!{word} needs NAME or NAME=VARIABLE"),
+                at,
+            );
         }
         match self.options.env.get(env) {
             Some(value) if !self.defines.contains_key(name) || word.starts_with("def") => {
-                let value = if word.ends_with('s') { quote_value(&value) } else { value };
+                let value = if word.ends_with('s') {
+                    quote_value(&value)
+                } else {
+                    value
+                };
                 let value = (!value.is_empty()).then_some(value);
-                self.defines.insert(name.to_owned(), Define { value, span: Some(span) });
+                self.defines.insert(
+                    name.to_owned(),
+                    Define {
+                        value,
+                        span: Some(span),
+                    },
+                );
             }
             Some(_) => {}
             None if word.starts_with("try") => {}
             None => {
-                let fault = Diagnostic::error("no-such-env", format!("the environment has no variable `{env}`"), at)
-                    .with_help(format!("set it, or use #!try{word}"));
+                let fault = Diagnostic::error(
+                    "no-such-env",
+                    format!("the environment has no variable `{env}`"),
+                    at,
+                )
+                .with_help(format!("set it, or use #!try{word}"));
                 self.diagnostics.push(fault);
             }
         }
@@ -427,7 +560,10 @@ impl<'o> Preprocessor<'o> {
                     SubstKind::SubstDefs => Some(quote_value(subst.text())),
                 };
                 if let Some(value) = value {
-                    let define = Define { value: Some(value), span: Some(at) };
+                    let define = Define {
+                        value: Some(value),
+                        span: Some(at),
+                    };
                     self.defines.insert(subst.pattern().to_owned(), define);
                 }
                 self.substs.push(subst);
@@ -439,12 +575,20 @@ impl<'o> Preprocessor<'o> {
     fn include(&mut self, name: &str, at: Span, must: bool, depth: usize) {
         if depth >= self.options.max_include_depth {
             let most = self.options.max_include_depth;
-            let fault = Diagnostic::error("deep-include", format!("files are included more than {most} deep"), at)
-                .with_help("does a file include itself?");
+            let fault = Diagnostic::error(
+                "deep-include",
+                format!("files are included more than {most} deep"),
+                at,
+            )
+            .with_help("does a file include itself?");
             return self.diagnostics.push(fault);
         }
         let here = self.sources.file(at.file).and_then(|f| f.path.clone());
-        let beside = here.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).join(name);
+        let beside = here
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new(""))
+            .join(name);
         if name.contains(['*', '?', '[']) {
             return self.include_all(&beside, at, must, depth);
         }
@@ -462,8 +606,12 @@ impl<'o> Preprocessor<'o> {
         }
         let Some((path, e)) = fault else { return };
         if must || e.kind() != std::io::ErrorKind::NotFound {
-            let fault = Diagnostic::error("unreadable-file", format!("cannot read {}: {e}", path.display()), at)
-                .with_help("import_file does not mind a missing file");
+            let fault = Diagnostic::error(
+                "unreadable-file",
+                format!("cannot read {}: {e}", path.display()),
+                at,
+            )
+            .with_help("import_file does not mind a missing file");
             self.diagnostics.push(fault);
         }
     }
@@ -478,16 +626,25 @@ impl<'o> Preprocessor<'o> {
                 for path in paths {
                     match self.options.files.read(&path) {
                         Ok(bytes) => self.bytes(&path, bytes, Some(at), depth + 1),
-                        Err(e) => self.error("unreadable-file", format!("cannot read {}: {e}", path.display()), at),
+                        Err(e) => self.error(
+                            "unreadable-file",
+                            format!("cannot read {}: {e}", path.display()),
+                            at,
+                        ),
                     }
                 }
             }
-            Err(e) => self.error("bad-include", format!("{shown} is no file pattern: {e}"), at),
+            Err(e) => self.error(
+                "bad-include",
+                format!("{shown} is no file pattern: {e}"),
+                at,
+            ),
         }
     }
 
     fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
-        self.diagnostics.push(Diagnostic::error(code, message, span));
+        self.diagnostics
+            .push(Diagnostic::error(code, message, span));
     }
 }
 
@@ -498,12 +655,18 @@ fn is_condition(word: &str) -> bool {
 /// The first word (a define's name) and what follows it.
 fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim_start();
-    let len = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+    let len = text
+        .bytes()
+        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        .count();
     text.split_at(len)
 }
 
 fn strip_comment(text: &str) -> &str {
-    let end = [text.find('#'), text.find("//"), text.find("/*")].into_iter().flatten().min();
+    let end = [text.find('#'), text.find("//"), text.find("/*")]
+        .into_iter()
+        .flatten()
+        .min();
     text.get(..end.unwrap_or(text.len())).unwrap_or(text).trim()
 }
 
@@ -512,7 +675,10 @@ fn quoted(text: &str) -> Option<String> {
     let text = text.trim_start();
     let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let inside = text.get(1..)?;
-    inside.rfind(quote).and_then(|end| inside.get(..end)).map(str::to_owned)
+    inside
+        .rfind(quote)
+        .and_then(|end| inside.get(..end))
+        .map(str::to_owned)
 }
 
 fn quote_value(value: &str) -> String {

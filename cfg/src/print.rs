@@ -4,8 +4,9 @@
 //! [`expr`] one expression (for traces and messages).
 
 use crate::ast::{
-    AssignOp, BinaryOp, Block, Call, CaseLabel, CastTo, Config, Expr, ExprKind, FlagDecl, Item, Listen, ModParamValue,
-    ParamValue, Proto, RouteBlock, RouteKind, SelectPart, Stmt, StmtKind, UnaryOp,
+    AssignOp, BinaryOp, Block, Call, CaseLabel, CastTo, Config, Expr, ExprKind, FlagDecl, Item,
+    Listen, ModParamValue, ParamValue, Proto, RouteBlock, RouteKind, SelectPart, Stmt, StmtKind,
+    UnaryOp,
 };
 use crate::parse::{level, spelling};
 use std::fmt::Write as _;
@@ -43,21 +44,44 @@ fn top(out: &mut String, config: &Config, item: Item) {
             format!("alias = {}{}{port}", proto(a.proto), host(&a.host))
         }),
         Item::LoadModule(i) => config.modules.get(i).map(|m| {
-            let opts = m.opts.as_ref().map(|o| format!(", {}", quote(o))).unwrap_or_default();
-            format!("loadmodule{} {}{opts}", if m.evaluate { "x" } else { "" }, quote(&m.name))
+            let opts = m
+                .opts
+                .as_ref()
+                .map(|o| format!(", {}", quote(o)))
+                .unwrap_or_default();
+            format!(
+                "loadmodule{} {}{opts}",
+                if m.evaluate { "x" } else { "" },
+                quote(&m.name)
+            )
         }),
-        Item::LoadPath(i) => config.loadpaths.get(i).map(|p| format!("loadpath {}", quote(&p.path))),
+        Item::LoadPath(i) => config
+            .loadpaths
+            .get(i)
+            .map(|p| format!("loadpath {}", quote(&p.path))),
         Item::ModParam(i) => config.modparams.get(i).map(|m| {
             let x = if m.evaluate { "x" } else { "" };
-            format!("modparam{x}({}, {}, {})", quote(&m.pattern), quote(&m.name), value(&m.value))
+            format!(
+                "modparam{x}({}, {}, {})",
+                quote(&m.pattern),
+                quote(&m.name),
+                value(&m.value)
+            )
         }),
         Item::Global(i) => config.globals.get(i).map(|g| {
-            let desc = g.desc.as_ref().map(|d| format!(" desc {}", quote(d))).unwrap_or_default();
+            let desc = g
+                .desc
+                .as_ref()
+                .map(|d| format!(" desc {}", quote(d)))
+                .unwrap_or_default();
             format!("{}.{} = {}{desc}", g.group, g.name, value(&g.value))
         }),
         Item::Flag(i) => config.flags.get(i).map(|f| flag("flags", f)),
         Item::AvpFlag(i) => config.avpflags.get(i).map(|f| flag("avpflags", f)),
-        Item::Engine => config.engine.as_ref().map(|(name, _)| format!("cfgengine {}", quote(name))),
+        Item::Engine => config
+            .engine
+            .as_ref()
+            .map(|(name, _)| format!("cfgengine {}", quote(name))),
         Item::Route(i) => config.routes.get(i).map(route),
     };
     if let Some(line) = line {
@@ -69,7 +93,10 @@ fn top(out: &mut String, config: &Config, item: Item) {
 fn listen(l: &Listen) -> String {
     let hosts = match l.hosts.as_slice() {
         [one] => host(one),
-        many => format!("({})", many.iter().map(|h| host(h)).collect::<Vec<_>>().join(", ")),
+        many => format!(
+            "({})",
+            many.iter().map(|h| host(h)).collect::<Vec<_>>().join(", ")
+        ),
     };
     let port = l.port.map(|p| format!(":{p}")).unwrap_or_default();
     let bind = format!("{}{hosts}{port}", proto(l.proto));
@@ -79,7 +106,11 @@ fn listen(l: &Listen) -> String {
     });
     let mut out = String::new();
     let block = l.workers.is_some() || l.vrf.is_some();
-    let (start, sep, eq) = if block { ("socket = { bind = ", "; ", " = ") } else { ("listen = ", " ", " ") };
+    let (start, sep, eq) = if block {
+        ("socket = { bind = ", "; ", " = ")
+    } else {
+        ("listen = ", " ", " ")
+    };
     let _ = write!(out, "{start}{bind}");
     let mut add = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -137,7 +168,11 @@ fn line(out: &mut String, indent: usize, text: &str) {
 fn statement(out: &mut String, stmt: &Stmt, indent: usize) {
     out.push_str(&"\t".repeat(indent));
     match &stmt.kind {
-        StmtKind::If { cond, then, otherwise } => {
+        StmtKind::If {
+            cond,
+            then,
+            otherwise,
+        } => {
             let _ = write!(out, "if ({}) ", expr(cond));
             block(out, then, indent);
             if let Some(otherwise) = otherwise {
@@ -308,11 +343,17 @@ fn host(text: &str) -> String {
 }
 
 fn bare_host(text: &str) -> String {
-    if text.contains(':') { format!("[{text}]") } else { text.to_owned() }
+    if text.contains(':') {
+        format!("[{text}]")
+    } else {
+        text.to_owned()
+    }
 }
 
 fn bare_or_quoted(name: &str) -> String {
-    let bare = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':'));
+    let bare = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':'));
     if bare { name.to_owned() } else { quote(name) }
 }
 

@@ -17,7 +17,10 @@ pub(crate) struct Subst {
 impl Subst {
     /// Reads `/regex/text/flags`; `Err` says what is wrong, for people.
     pub fn parse(source: &str) -> Result<Subst, String> {
-        let mark = source.chars().next().ok_or("a substitution is /regex/text/flags, this one is empty")?;
+        let mark = source
+            .chars()
+            .next()
+            .ok_or("a substitution is /regex/text/flags, this one is empty")?;
         let body = source.get(mark.len_utf8()..).unwrap_or("");
         let (pattern, rest) = split(body, mark).ok_or(format!("the second `{mark}` is missing"))?;
         let (text, flags) = split(rest, mark).ok_or(format!("the third `{mark}` is missing"))?;
@@ -33,7 +36,12 @@ impl Subst {
             .size_limit(1 << 20)
             .build()
             .map_err(|e| format!("bad regular expression: {e}"))?;
-        Ok(Subst { regex, pattern, text, all: flags.contains('g') })
+        Ok(Subst {
+            regex,
+            pattern,
+            text,
+            all: flags.contains('g'),
+        })
     }
 
     /// The regular expression as written.
@@ -49,7 +57,9 @@ impl Subst {
     /// The text with its matches replaced.
     pub fn apply(&self, text: &str) -> String {
         let limit = if self.all { 0 } else { 1 };
-        self.regex.replacen(text, limit, |found: &Captures<'_>| self.replacement(found)).into_owned()
+        self.regex
+            .replacen(text, limit, |found: &Captures<'_>| self.replacement(found))
+            .into_owned()
     }
 
     fn replacement(&self, found: &Captures<'_>) -> String {
@@ -111,7 +121,11 @@ mod tests {
             ("/a\\/b/c/", "a/b", "c"),
         ];
         for (subst, text, want) in cases {
-            assert_eq!(Subst::parse(subst).map(|s| s.apply(text)), Ok(want.to_owned()), "{subst}");
+            assert_eq!(
+                Subst::parse(subst).map(|s| s.apply(text)),
+                Ok(want.to_owned()),
+                "{subst}"
+            );
         }
         for bad in ["", "/", "/a", "/a/b", "/a/b/x", "//b/", "/(/b/"] {
             assert!(Subst::parse(bad).is_err(), "{bad}");

@@ -17,7 +17,15 @@ impl Parser {
         if let Tok::Str(text) = self.tok() {
             let text = text.clone();
             self.bump();
-            return Ok(text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).map(str::to_owned).unwrap_or(text));
+            return Ok(text
+                .strip_prefix('[')
+                .and_then(|t| t.strip_suffix(']'))
+                .map(str::to_owned)
+                .unwrap_or(text));
+        }
+        if self.peek().first && self.starts_item() {
+            let span = self.last_span().after();
+            return self.fail("syntax", "a host name or an address is missing", span);
         }
         if self.is("*") {
             self.bump();
@@ -30,7 +38,11 @@ impl Parser {
             return self.address_v6(text, open);
         }
         let start = self.peek().span;
-        let text = if self.bare_v6() { self.pieces(true) } else { self.pieces(false) };
+        let text = if self.bare_v6() {
+            self.pieces(true)
+        } else {
+            self.pieces(false)
+        };
         if text.is_empty() {
             return self.unexpected(&["a host name", "an address"]);
         }
@@ -39,7 +51,11 @@ impl Parser {
         }
         let numeric = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         if numeric && text.contains('.') && text.parse::<Ipv4Addr>().is_err() {
-            return self.fail("bad-address", format!("`{text}` is no IPv4 address"), start.to(self.last_span()));
+            return self.fail(
+                "bad-address",
+                format!("`{text}` is no IPv4 address"),
+                start.to(self.last_span()),
+            );
         }
         Ok(text)
     }
@@ -48,7 +64,11 @@ impl Parser {
         if text.parse::<std::net::Ipv6Addr>().is_ok() {
             return Ok(text);
         }
-        self.fail("bad-address", format!("`{text}` is no IPv6 address"), start.to(self.last_span()))
+        self.fail(
+            "bad-address",
+            format!("`{text}` is no IPv6 address"),
+            start.to(self.last_span()),
+        )
     }
 
     /// The text of the glued pieces from here on; with `colons` for IPv6.
@@ -82,7 +102,8 @@ impl Parser {
             match &token.tok {
                 Tok::P(":") => colons += 1,
                 Tok::Int(_, raw) if raw.len() <= 4 => {}
-                Tok::Ident(word) if word.len() <= 4 && word.bytes().all(|b| b.is_ascii_hexdigit()) => {}
+                Tok::Ident(word)
+                    if word.len() <= 4 && word.bytes().all(|b| b.is_ascii_hexdigit()) => {}
                 Tok::P(".") if colons > 0 => {}
                 _ => break,
             }
@@ -136,7 +157,10 @@ impl Parser {
     pub(super) fn listens(&mut self, name_span: Span) -> Res<()> {
         let mut start = name_span;
         loop {
-            let mut listen = Listen { proto: self.proto_prefix(), ..Listen::default() };
+            let mut listen = Listen {
+                proto: self.proto_prefix(),
+                ..Listen::default()
+            };
             listen.hosts = self.hosts()?;
             listen.port = self.port_suffix()?;
             self.listen_options(&mut listen)?;
@@ -157,7 +181,9 @@ impl Parser {
             (listen.proto, listen.port) = (proto, port);
             listen.hosts = vec![bare];
         }
-        self.config.items.push(Item::Listen(self.config.listens.len()));
+        self.config
+            .items
+            .push(Item::Listen(self.config.listens.len()));
         self.config.listens.push(listen);
     }
 
@@ -222,8 +248,15 @@ impl Parser {
             if proto.is_none() && port.is_none() {
                 (proto, host, port) = split_socket(&host);
             }
-            let alias = Alias { proto, host, port, span: start.to(self.last_span()) };
-            self.config.items.push(Item::Alias(self.config.aliases.len()));
+            let alias = Alias {
+                proto,
+                host,
+                port,
+                span: start.to(self.last_span()),
+            };
+            self.config
+                .items
+                .push(Item::Alias(self.config.aliases.len()));
             self.config.aliases.push(alias);
             self.eat(",");
             if !self.starts_address() {
@@ -240,11 +273,15 @@ impl Parser {
             Tok::P("[" | "(" | "*") => true,
             Tok::P(":") => self.is_ahead(1, ":"),
             Tok::Ident(word) => {
-                let custom = self.is_ahead(1, ".") && self.word_ahead(2).is_some() && self.is_ahead(3, "=");
+                let custom =
+                    self.is_ahead(1, ".") && self.word_ahead(2).is_some() && self.is_ahead(3, "=");
                 let item = params::find(word).is_some()
                     || route::is_route_word(word)
                     || self.starts_directive()
-                    || matches!(word.as_str(), "flags" | "avpflags" | "loadmodule" | "modparam")
+                    || matches!(
+                        word.as_str(),
+                        "flags" | "avpflags" | "loadmodule" | "modparam"
+                    )
                     || (self.is_ahead(1, "=") || custom);
                 // A call such as `modparm(` is a misspelt item, not a host.
                 !item && !self.is_ahead(1, "(") && !self.is_ahead(1, "{")
@@ -286,9 +323,20 @@ impl Parser {
                     listen.is_virtual = value == crate::ast::ModParamValue::Int(1);
                 }
                 _ => {
-                    let known = ["bind", "advertise", "name", "agname", "vrf", "workers", "virtual"];
-                    let mut fault =
-                        Diagnostic::error("unknown-attribute", format!("a socket has no `{key}`"), key_span);
+                    let known = [
+                        "bind",
+                        "advertise",
+                        "name",
+                        "agname",
+                        "vrf",
+                        "workers",
+                        "virtual",
+                    ];
+                    let mut fault = Diagnostic::error(
+                        "unknown-attribute",
+                        format!("a socket has no `{key}`"),
+                        key_span,
+                    );
                     fault = match crate::diagnostic::nearest(&key, known) {
                         Some(name) => fault.with_help(format!("did you mean `{name}`?")),
                         None => fault.with_expected(known),
@@ -313,15 +361,25 @@ impl Parser {
     pub(super) fn net_or_host(&mut self) -> Res<Result<IpNet, String>> {
         let start = self.peek().span;
         let host = self.host()?;
-        let Ok(addr) = host.parse::<IpAddr>() else { return Ok(Err(host)) };
+        let Ok(addr) = host.parse::<IpAddr>() else {
+            return Ok(Err(host));
+        };
         let most = if addr.is_ipv4() { 32 } else { 128 };
         if !self.eat("/") {
             return Ok(Ok(IpNet { addr, prefix: most }));
         }
-        let text = if self.is("[") { self.host()? } else { self.pieces(false) };
+        let text = if self.is("[") {
+            self.host()?
+        } else {
+            self.pieces(false)
+        };
         match prefix_len(&text, addr) {
             Some(prefix) => Ok(Ok(IpNet { addr, prefix })),
-            None => self.fail("bad-network", format!("`{text}` is no network mask"), start.to(self.last_span())),
+            None => self.fail(
+                "bad-network",
+                format!("`{text}` is no network mask"),
+                start.to(self.last_span()),
+            ),
         }
     }
 }
@@ -333,8 +391,12 @@ pub(super) fn prefix_len(text: &str, addr: IpAddr) -> Option<u8> {
         return (bits <= most).then_some(bits);
     }
     let (ones, zeros) = match (text.parse::<IpAddr>().ok()?, addr) {
-        (IpAddr::V4(m), IpAddr::V4(_)) => (u32::from(m).leading_ones(), u32::from(m).trailing_zeros()),
-        (IpAddr::V6(m), IpAddr::V6(_)) => (u128::from(m).leading_ones(), u128::from(m).trailing_zeros()),
+        (IpAddr::V4(m), IpAddr::V4(_)) => {
+            (u32::from(m).leading_ones(), u32::from(m).trailing_zeros())
+        }
+        (IpAddr::V6(m), IpAddr::V6(_)) => {
+            (u128::from(m).leading_ones(), u128::from(m).trailing_zeros())
+        }
         _ => return None,
     };
     let whole = ones + zeros >= u32::from(most);
@@ -361,6 +423,9 @@ fn split_socket(text: &str) -> (Option<Proto>, String, Option<u16>) {
         }
         _ => (rest, None),
     };
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
     (proto, host.to_owned(), port)
 }

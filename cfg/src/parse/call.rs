@@ -78,10 +78,18 @@ impl Parser {
         let name = self.word().unwrap_or_default().to_owned();
         self.bump();
         if !self.is("(") {
-            return Ok(Call { name, args: Vec::new(), span: name_span, name_span });
+            return Ok(Call {
+                name,
+                args: Vec::new(),
+                span: name_span,
+                name_span,
+            });
         }
         let open = self.bump().span;
-        let kinds = SPECIAL.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, kinds)| kinds);
+        let kinds = SPECIAL
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map_or(&[][..], |(_, kinds)| kinds);
         let mut args = Vec::new();
         if !self.is(")") {
             loop {
@@ -93,7 +101,12 @@ impl Parser {
             }
         }
         let close = self.expect_close(")", open)?;
-        Ok(Call { name, args, span: name_span.to(close), name_span })
+        Ok(Call {
+            name,
+            args,
+            span: name_span.to(close),
+            name_span,
+        })
     }
 
     fn argument(&mut self, kind: Arg) -> Res<Expr> {
@@ -101,10 +114,15 @@ impl Parser {
         if kind == Arg::Any || matches!(self.tok(), Tok::Pv(_) | Tok::Select(_) | Tok::P("(")) {
             return self.expr();
         }
-        let text = |this: &Parser, text: String| Expr { kind: ExprKind::Str(text), span: start.to(this.last_span()) };
+        let text = |this: &Parser, text: String| Expr {
+            kind: ExprKind::Str(text),
+            span: start.to(this.last_span()),
+        };
         match kind {
             Arg::Route => {
-                if matches!(self.tok(), Tok::Str(_)) || self.word().is_some() && self.is_ahead(1, "(") {
+                if matches!(self.tok(), Tok::Str(_))
+                    || self.word().is_some() && self.is_ahead(1, "(")
+                {
                     return self.expr();
                 }
                 let name = self.route_name(")");
@@ -116,7 +134,10 @@ impl Parser {
             Arg::Host | Arg::Port => {
                 if let Some((field @ (Field::UriHost | Field::UriPort), width)) = self.field() {
                     self.pos += width;
-                    return Ok(Expr { kind: ExprKind::Field(field), span: start.to(self.last_span()) });
+                    return Ok(Expr {
+                        kind: ExprKind::Field(field),
+                        span: start.to(self.last_span()),
+                    });
                 }
                 if kind == Arg::Port || matches!(self.tok(), Tok::Str(_)) {
                     return self.expr();
@@ -128,10 +149,21 @@ impl Parser {
                 if matches!(self.tok(), Tok::Str(_)) {
                     return self.expr();
                 }
-                let proto = self.proto_prefix().map(|p| format!("{}:", p.as_str())).unwrap_or_default();
+                let proto = self
+                    .proto_prefix()
+                    .map(|p| format!("{}:", p.as_str()))
+                    .unwrap_or_default();
                 let host = self.host()?;
-                let host = if host.contains(':') { format!("[{host}]") } else { host };
-                let port = if self.eat(":") { format!(":{}", self.expect_int()?) } else { String::new() };
+                let host = if host.contains(':') {
+                    format!("[{host}]")
+                } else {
+                    host
+                };
+                let port = if self.eat(":") {
+                    format!(":{}", self.expect_int()?)
+                } else {
+                    String::new()
+                };
                 Ok(text(self, format!("{proto}{host}{port}")))
             }
             Arg::Flag => match self.tok().clone() {
@@ -144,7 +176,10 @@ impl Parser {
             Arg::Proto => match self.word().and_then(Proto::parse) {
                 Some(proto) => {
                     self.bump();
-                    Ok(Expr { kind: ExprKind::Proto(proto), span: start })
+                    Ok(Expr {
+                        kind: ExprKind::Proto(proto),
+                        span: start,
+                    })
                 }
                 None => self.unexpected(&["a protocol"]),
             },

@@ -43,14 +43,20 @@ const OPERATORS: [(&str, u8, BinaryOp); 27] = [
 
 /// The level of a binary operator, for printing.
 pub(crate) fn level(op: BinaryOp) -> u8 {
-    OPERATORS.iter().find(|(_, _, o)| *o == op).map_or(0, |(_, level, _)| *level)
+    OPERATORS
+        .iter()
+        .find(|(_, _, o)| *o == op)
+        .map_or(0, |(_, level, _)| *level)
 }
 
 /// The first spelling of a binary operator.
 pub(crate) fn spelling(op: BinaryOp) -> &'static str {
     match op {
         BinaryOp::Mod => "mod",
-        _ => OPERATORS.iter().find(|(_, _, o)| *o == op).map_or("", |(word, _, _)| word),
+        _ => OPERATORS
+            .iter()
+            .find(|(_, _, o)| *o == op)
+            .map_or("", |(word, _, _)| word),
     }
 }
 
@@ -67,13 +73,26 @@ impl Parser {
             if level < lowest {
                 break;
             }
+            self.operators += 1;
+            if self.operators > super::MAX_OPERATORS {
+                let most = super::MAX_OPERATORS;
+                let span = self.peek().span;
+                return self.fail(
+                    "too-deep",
+                    format!("more than {most} operators in one statement"),
+                    span,
+                );
+            }
             self.bump();
             let right = match &left.kind {
                 ExprKind::Field(field) if (8..=9).contains(&level) => self.beside(*field, level)?,
                 _ => self.binary(level + 1)?,
             };
             let span = left.span.to(right.span);
-            left = Expr { kind: ExprKind::Binary(op, Box::new(left), Box::new(right)), span };
+            left = Expr {
+                kind: ExprKind::Binary(op, Box::new(left), Box::new(right)),
+                span,
+            };
         }
         self.leave();
         Ok(left)
@@ -85,7 +104,10 @@ impl Parser {
             Tok::Ident(word) => word,
             _ => return None,
         };
-        OPERATORS.iter().find(|(word, _, _)| *word == text).map(|(_, level, op)| (*level, *op))
+        OPERATORS
+            .iter()
+            .find(|(word, _, _)| *word == text)
+            .map(|(_, level, op)| (*level, *op))
     }
 
     fn unary(&mut self) -> Res<Expr> {
@@ -104,13 +126,19 @@ impl Parser {
                 self.pos += 3;
                 let inner = self.nested_unary()?;
                 let span = start.to(inner.span);
-                return Ok(Expr { kind: ExprKind::Cast(to, Box::new(inner)), span });
+                return Ok(Expr {
+                    kind: ExprKind::Cast(to, Box::new(inner)),
+                    span,
+                });
             }
             Tok::Ident(word) if word == "defined" => {
                 self.bump();
                 let inner = self.nested_unary()?;
                 let span = start.to(inner.span);
-                return Ok(Expr { kind: ExprKind::Defined(Box::new(inner)), span });
+                return Ok(Expr {
+                    kind: ExprKind::Defined(Box::new(inner)),
+                    span,
+                });
             }
             _ => return self.primary(),
         };
@@ -119,9 +147,15 @@ impl Parser {
         let span = start.to(inner.span);
         // A negative number is a number.
         if let (UnaryOp::Neg, ExprKind::Int(n)) = (op, &inner.kind) {
-            return Ok(Expr { kind: ExprKind::Int(n.wrapping_neg()), span });
+            return Ok(Expr {
+                kind: ExprKind::Int(n.wrapping_neg()),
+                span,
+            });
         }
-        Ok(Expr { kind: ExprKind::Unary(op, Box::new(inner)), span })
+        Ok(Expr {
+            kind: ExprKind::Unary(op, Box::new(inner)),
+            span,
+        })
     }
 
     fn nested_unary(&mut self) -> Res<Expr> {
@@ -163,21 +197,34 @@ impl Parser {
         let mut inner = self.expr()?;
         if self.is("=") {
             let span = self.bump().span;
-            let fault = Diagnostic::error("assign-in-condition", "a value cannot be assigned inside an expression", span)
-                .with_help("did you mean `==`?");
+            let fault = Diagnostic::error(
+                "assign-in-condition",
+                "a value cannot be assigned inside an expression",
+                span,
+            )
+            .with_help("did you mean `==`?");
             self.report(fault);
             let right = self.expr()?;
             let span = inner.span.to(right.span);
-            inner = Expr { kind: ExprKind::Binary(BinaryOp::Eq, Box::new(inner), Box::new(right)), span };
+            inner = Expr {
+                kind: ExprKind::Binary(BinaryOp::Eq, Box::new(inner), Box::new(right)),
+                span,
+            };
         }
         let close = self.expect_close(")", open)?;
-        Ok(Expr { span: open.to(close), ..inner })
+        Ok(Expr {
+            span: open.to(close),
+            ..inner
+        })
     }
 
     fn select(&mut self, text: String, span: Span) -> Res<Expr> {
         self.bump();
         match select_parts(&text) {
-            Some(parts) => Ok(Expr { kind: ExprKind::Select(Select { text, parts }), span }),
+            Some(parts) => Ok(Expr {
+                kind: ExprKind::Select(Select { text, parts }),
+                span,
+            }),
             None => self.fail("bad-select", format!("`{text}` is no select"), span),
         }
     }
@@ -185,38 +232,52 @@ impl Parser {
     fn word_expr(&mut self, word: &str, span: Span) -> Res<Expr> {
         if let Some(value) = boolean(word) {
             self.bump();
-            return Ok(Expr { kind: ExprKind::Int(i64::from(value)), span });
+            return Ok(Expr {
+                kind: ExprKind::Int(i64::from(value)),
+                span,
+            });
         }
         match word {
             "myself" => {
                 self.bump();
-                return Ok(Expr { kind: ExprKind::Myself, span });
+                return Ok(Expr {
+                    kind: ExprKind::Myself,
+                    span,
+                });
             }
-            "strlen" | "strempty" | "selval" if self.is_ahead(1, "(") => return self.builtin(word, span),
+            "strlen" | "strempty" | "selval" if self.is_ahead(1, "(") => {
+                return self.builtin(word, span);
+            }
             _ => {}
         }
         if let Some((field, width)) = self.field() {
             self.pos += width;
-            return Ok(Expr { kind: ExprKind::Field(field), span: span.to(self.last_span()) });
+            return Ok(Expr {
+                kind: ExprKind::Field(field),
+                span: span.to(self.last_span()),
+            });
         }
         if self.is_ahead(1, "(") || super::call::may_be_bare(word) {
             let call = self.call()?;
             let span = call.span;
-            return Ok(Expr { kind: ExprKind::Call(call), span });
+            return Ok(Expr {
+                kind: ExprKind::Call(call),
+                span,
+            });
         }
-        let fault = Diagnostic::error("bare-word", format!("`{word}` is no value"), span).with_help(self.quote_help(word));
+        let fault = Diagnostic::error("bare-word", format!("`{word}` is no value"), span)
+            .with_help(self.quote_help(word));
         Err(self.report(fault))
     }
 
     /// A condition keyword and the number of its tokens.
     pub(super) fn field(&self) -> Option<(Field, usize)> {
         let word = self.word()?;
-        if self.is_ahead(1, ":") {
-            if let Some(second) = self.word_ahead(2) {
-                if let Some(field) = Field::parse(&format!("{word}:{second}")) {
-                    return Some((field, 3));
-                }
-            }
+        if self.is_ahead(1, ":")
+            && let Some(second) = self.word_ahead(2)
+            && let Some(field) = Field::parse(&format!("{word}:{second}"))
+        {
+            return Some((field, 3));
         }
         if self.is_ahead(1, "(") {
             return None;
@@ -240,7 +301,10 @@ impl Parser {
             }
         };
         let close = self.expect_close(")", open)?;
-        Ok(Expr { kind, span: start.to(close) })
+        Ok(Expr {
+            kind,
+            span: start.to(close),
+        })
     }
 
     /// What stands beside a condition keyword: addresses, protocols and bare method names are values there.
@@ -253,7 +317,8 @@ impl Parser {
         let called = self.is_ahead(1, "(");
         let kind = match (field, word) {
             (Field::SrcIp | Field::DstIp | Field::SndIp | Field::ToIp, word) => {
-                let address = matches!(self.tok(), Tok::Int(..) | Tok::P("[" | ":")) || word.is_some() && !called;
+                let address = matches!(self.tok(), Tok::Int(..) | Tok::P("[" | ":"))
+                    || word.is_some() && !called;
                 if !address {
                     return self.binary(level + 1);
                 }
@@ -262,15 +327,21 @@ impl Parser {
                     Err(host) => ExprKind::Str(host),
                 }
             }
-            (Field::Proto | Field::SndProto | Field::ToProto, Some(word)) if Proto::parse(&word).is_some() => {
+            (Field::Proto | Field::SndProto | Field::ToProto, Some(word))
+                if Proto::parse(&word).is_some() =>
+            {
                 self.bump();
                 Proto::parse(&word).map_or(ExprKind::Error, ExprKind::Proto)
             }
             (Field::Af | Field::SndAf | Field::ToAf, Some(word)) if family(&word).is_some() => {
                 self.bump();
-                ExprKind::Af { v6: family(&word) == Some(true) }
+                ExprKind::Af {
+                    v6: family(&word) == Some(true),
+                }
             }
-            (Field::Method, Some(word)) if !called && word.bytes().all(|b| b.is_ascii_uppercase()) => {
+            (Field::Method, Some(word))
+                if !called && word.bytes().all(|b| b.is_ascii_uppercase()) =>
+            {
                 self.bump();
                 ExprKind::Str(word)
             }
@@ -280,13 +351,18 @@ impl Parser {
             }
             _ => return self.binary(level + 1),
         };
-        Ok(Expr { kind, span: start.to(self.last_span()) })
+        Ok(Expr {
+            kind,
+            span: start.to(self.last_span()),
+        })
     }
 }
 
 /// A pseudo-variable token; the lexer has checked that it reads as one.
 pub(super) fn pv(text: String, span: Span) -> Pv {
-    let spec = PvSpec::parse(&text).map(|(spec, _)| spec).unwrap_or_default();
+    let spec = PvSpec::parse(&text)
+        .map(|(spec, _)| spec)
+        .unwrap_or_default();
     Pv { text, spec, span }
 }
 
@@ -315,7 +391,10 @@ fn select_parts(text: &str) -> Option<Vec<SelectPart>> {
             rest = after.strip_prefix(']')?;
         } else {
             let word = rest.strip_prefix('.').unwrap_or(rest);
-            let len = word.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+            let len = word
+                .bytes()
+                .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                .count();
             if len == 0 {
                 return None;
             }

@@ -18,7 +18,11 @@ use crate::params;
 use crate::source::{FileId, Span};
 
 /// Deeper nesting of blocks and expressions than this is refused (each level is a few stack frames).
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 200;
+
+/// More operators than this in one statement are refused: it bounds the height of an expression's tree, which
+/// everything after the parser walks by recursion.
+const MAX_OPERATORS: usize = 2000;
 
 /// After so many errors the rest is not worth reading to a person.
 const MAX_ERRORS: usize = 100;
@@ -34,6 +38,8 @@ pub(crate) struct Parser {
     pos: usize,
     depth: usize,
     errors: usize,
+    /// Operators in the statement being read.
+    operators: usize,
     /// Where an unclosed block was noticed last.
     unclosed_at: Option<usize>,
     eof: Token,
@@ -56,6 +62,7 @@ impl Parser {
             pos: 0,
             depth: 0,
             errors: 0,
+            operators: 0,
             unclosed_at: None,
             eof,
             config: Config::default(),
@@ -105,7 +112,10 @@ impl Parser {
 
     /// The span of the token before this one.
     fn last_span(&self) -> Span {
-        self.pos.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(self.eof.span, |t| t.span)
+        self.pos
+            .checked_sub(1)
+            .and_then(|at| self.tokens.get(at))
+            .map_or(self.eof.span, |t| t.span)
     }
 
     fn is(&self, punct: &str) -> bool {
@@ -160,7 +170,8 @@ impl Parser {
         let found = describe(self.tok());
         let wanted: Vec<String> = expected.iter().map(|s| (*s).to_owned()).collect();
         let span = self.peek().span;
-        let fault = Diagnostic::error("syntax", format!("unexpected {found}"), span).with_expected(wanted);
+        let fault =
+            Diagnostic::error("syntax", format!("unexpected {found}"), span).with_expected(wanted);
         Err(self.report(fault))
     }
 
@@ -201,7 +212,8 @@ impl Parser {
             Tok::Ident(word) => {
                 let help = self.quote_help(&word.clone());
                 let span = self.peek().span;
-                let fault = Diagnostic::error("syntax", format!("{what} must be in quotes"), span).with_help(help);
+                let fault = Diagnostic::error("syntax", format!("{what} must be in quotes"), span)
+                    .with_help(help);
                 Err(self.report(fault))
             }
             _ => self.unexpected(&[&format!("{what} in quotes")]),
@@ -211,8 +223,12 @@ impl Parser {
     /// What a bare word where a value should be probably was.
     fn quote_help(&self, word: &str) -> String {
         match crate::diagnostic::nearest(word, self.defines.iter().map(String::as_str)) {
-            Some(name) => format!("did you mean the define `{name}`? A string needs quotes: \"{word}\""),
-            None => format!("`{word}` is not defined by #!define; a string needs quotes: \"{word}\""),
+            Some(name) => {
+                format!("did you mean the define `{name}`? A string needs quotes: \"{word}\"")
+            }
+            None => {
+                format!("`{word}` is not defined by #!define; a string needs quotes: \"{word}\"")
+            }
         }
     }
 
@@ -223,7 +239,11 @@ impl Parser {
             let span = self.peek().span;
             // Reading on would report this once per level.
             self.pos = self.tokens.len();
-            return self.fail("too-deep", format!("nested more than {MAX_DEPTH} levels deep"), span);
+            return self.fail(
+                "too-deep",
+                format!("nested more than {MAX_DEPTH} levels deep"),
+                span,
+            );
         }
         self.depth += 1;
         Ok(())
@@ -260,7 +280,12 @@ impl Parser {
                     self.pos += 1;
                     return;
                 }
-                Tok::Ident(_) if depth == 0 && self.peek().first && self.pos > from && self.starts_assignment() => {
+                Tok::Ident(_)
+                    if depth == 0
+                        && self.peek().first
+                        && self.pos > from
+                        && self.starts_assignment() =>
+                {
                     return;
                 }
                 _ => {}
@@ -291,7 +316,11 @@ impl Parser {
                     self.pos += 1;
                     return;
                 }
-                Tok::Ident(_) | Tok::Pv(_) if depth == 0 && self.peek().first && self.pos > from + 1 => return,
+                Tok::Ident(_) | Tok::Pv(_)
+                    if depth == 0 && self.peek().first && self.pos > from + 1 =>
+                {
+                    return;
+                }
                 _ => {}
             }
             self.pos += 1;
@@ -300,7 +329,9 @@ impl Parser {
 
     /// `request_route {`, `route[x] {`, `event_route[…]` …: never inside a block, so a sure place to go on.
     fn starts_route(&self) -> bool {
-        let Some(word) = self.word() else { return false };
+        let Some(word) = self.word() else {
+            return false;
+        };
         if !route::is_route_word(word) {
             return false;
         }
@@ -310,15 +341,23 @@ impl Parser {
     fn starts_directive(&self) -> bool {
         let string_next = matches!(self.ahead(1).tok, Tok::Str(_));
         match self.word() {
-            Some("loadmodule" | "loadmodulex" | "loadpath" | "mpath" | "cfgengine") => string_next || self.is_ahead(1, "="),
+            Some("loadmodule" | "loadmodulex") => true,
+            Some("loadpath" | "mpath" | "cfgengine") => string_next || self.is_ahead(1, "="),
             Some("modparam" | "modparamx") => self.is_ahead(1, "("),
             _ => false,
         }
     }
 
+    /// Anything that surely starts an item of the top level.
+    fn starts_item(&self) -> bool {
+        self.starts_route() || self.starts_directive() || self.starts_assignment()
+    }
+
     /// `name =` of a core parameter or `a.b =`.
     fn starts_assignment(&self) -> bool {
-        let Some(word) = self.word() else { return false };
+        let Some(word) = self.word() else {
+            return false;
+        };
         (self.is_ahead(1, "=") && params::find(word).is_some())
             || (self.is_ahead(1, ".") && self.word_ahead(2).is_some() && self.is_ahead(3, "="))
             || matches!(word, "flags" | "avpflags")
@@ -340,6 +379,14 @@ fn describe(tok: &Tok) -> String {
 }
 
 fn shorten(text: &str) -> String {
-    let line: String = text.chars().take(32).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.len() < text.len() { format!("{line}…") } else { line }
+    let line: String = text
+        .chars()
+        .take(32)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if line.len() < text.len() {
+        format!("{line}…")
+    } else {
+        line
+    }
 }

@@ -1,7 +1,9 @@
 //! Route blocks and their statements.
 
 use super::{Parser, Res, call, describe, expr};
-use crate::ast::{AssignOp, Block, Case, CaseLabel, Expr, Item, RouteBlock, RouteKind, Stmt, StmtKind};
+use crate::ast::{
+    AssignOp, Block, Case, CaseLabel, Expr, Item, RouteBlock, RouteKind, Stmt, StmtKind,
+};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::lexer::Tok;
 use crate::source::Span;
@@ -19,8 +21,9 @@ pub(super) const ROUTE_WORDS: [&str; 8] = [
 ];
 
 /// Words that start a statement, for "did you mean".
-const STATEMENT_WORDS: [&str; 10] =
-    ["if", "else", "while", "switch", "case", "default", "break", "return", "exit", "drop"];
+const STATEMENT_WORDS: [&str; 10] = [
+    "if", "else", "while", "switch", "case", "default", "break", "return", "exit", "drop",
+];
 
 /// Whether a word starts a route block.
 pub(super) fn is_route_word(word: &str) -> bool {
@@ -41,17 +44,32 @@ impl Parser {
         };
         if self.is("(") && word == "route" {
             let span = start.to(self.peek().span);
-            let fault = Diagnostic::error("syntax", "route blocks cannot be called outside of a route block", span)
-                .with_help("to define a block write `route[name] { … }`");
+            let fault = Diagnostic::error(
+                "syntax",
+                "route blocks cannot be called outside of a route block",
+                span,
+            )
+            .with_help("to define a block write `route[name] { … }`");
             return Err(self.report(fault));
         }
         let name = self.block_name(word, start)?;
         let head_span = start.to(self.last_span());
-        let first = self.config.routes.iter().find(|r| r.kind == kind && r.name == name).map(|r| r.head_span);
+        let first = self
+            .config
+            .routes
+            .iter()
+            .find(|r| r.kind == kind && r.name == name)
+            .map(|r| r.head_span);
         if let Some(first) = first {
-            let shown = name.as_deref().map_or(word.to_owned(), |n| format!("{word}[{n}]"));
-            let fault = Diagnostic::error("double-route", format!("{shown} is there already"), head_span)
-                .with_note(first, "the first one");
+            let shown = name
+                .as_deref()
+                .map_or(word.to_owned(), |n| format!("{word}[{n}]"));
+            let fault = Diagnostic::error(
+                "double-route",
+                format!("{shown} is there already"),
+                head_span,
+            )
+            .with_note(first, "the first one");
             self.report(fault);
         }
         if !self.is("{") {
@@ -59,8 +77,16 @@ impl Parser {
         }
         let body = self.block()?;
         let span = start.to(self.last_span());
-        self.config.items.push(Item::Route(self.config.routes.len()));
-        self.config.routes.push(RouteBlock { kind, name, body, span, head_span });
+        self.config
+            .items
+            .push(Item::Route(self.config.routes.len()));
+        self.config.routes.push(RouteBlock {
+            kind,
+            name,
+            body,
+            span,
+            head_span,
+        });
         Ok(())
     }
 
@@ -68,8 +94,12 @@ impl Parser {
     fn block_name(&mut self, word: &str, start: Span) -> Res<Option<String>> {
         if !self.is("[") {
             if word == "event_route" {
-                let fault = Diagnostic::error("syntax", "an event_route needs the name of its event", start)
-                    .with_help("for example `event_route[tm:local-request]`");
+                let fault = Diagnostic::error(
+                    "syntax",
+                    "an event_route needs the name of its event",
+                    start,
+                )
+                .with_help("for example `event_route[tm:local-request]`");
                 return Err(self.report(fault));
             }
             return Ok(None);
@@ -97,18 +127,25 @@ impl Parser {
         while !self.is("}") {
             if self.never_closed(open) {
                 self.leave();
-                return Ok(Block { stmts, span: open.to(self.last_span()) });
+                return Ok(Block {
+                    stmts,
+                    span: open.to(self.last_span()),
+                });
             }
             self.statement_into(&mut stmts);
         }
         self.leave();
         let close = self.bump().span;
-        Ok(Block { stmts, span: open.to(close) })
+        Ok(Block {
+            stmts,
+            span: open.to(close),
+        })
     }
 
     /// Whether the text shows that a block's `}` is missing; said once for blocks inside each other.
     fn never_closed(&mut self, open: Span) -> bool {
-        let over = self.at_end() || self.starts_route() || (self.peek().first && self.starts_directive());
+        let over =
+            self.at_end() || self.starts_route() || (self.peek().first && self.starts_directive());
         if over && self.unclosed_at != Some(self.pos) {
             self.unclosed_at = Some(self.pos);
             let found = describe(self.tok());
@@ -126,6 +163,7 @@ impl Parser {
     fn statement_into(&mut self, stmts: &mut Vec<Stmt>) {
         let from = self.pos;
         let depth = self.depth;
+        self.operators = 0;
         match self.statement() {
             Ok(stmt) => stmts.extend(stmt),
             Err(_) => {
@@ -167,7 +205,10 @@ impl Parser {
             }
             _ => return self.unexpected(&["a statement"]),
         };
-        Ok(Some(Stmt { kind, span: start.to(self.last_span()) }))
+        Ok(Some(Stmt {
+            kind,
+            span: start.to(self.last_span()),
+        }))
     }
 
     fn call_statement(&mut self, word: &str) -> Res<Stmt> {
@@ -175,14 +216,21 @@ impl Parser {
         if self.is_ahead(1, "(") || call::may_be_bare(word) {
             let call = self.call()?;
             self.semicolon()?;
-            return Ok(Stmt { kind: StmtKind::Call(call), span: start.to(self.last_span()) });
+            return Ok(Stmt {
+                kind: StmtKind::Call(call),
+                span: start.to(self.last_span()),
+            });
         }
         let fault = Diagnostic::error("syntax", format!("`{word}` starts no statement"), start);
         let assigned = self.is_ahead(1, "=") || self.is_ahead(1, ".");
         let fault = match nearest(word, STATEMENT_WORDS) {
             Some(name) if !assigned => fault.with_help(format!("did you mean `{name}`?")),
-            _ if matches!(word, "case" | "default") => fault.with_help("it belongs into a `switch`"),
-            _ if assigned => fault.with_help("parameters are set outside of route blocks; a variable is `$var(name)`"),
+            _ if matches!(word, "case" | "default") => {
+                fault.with_help("it belongs into a `switch`")
+            }
+            _ if assigned => fault.with_help(
+                "parameters are set outside of route blocks; a variable is `$var(name)`",
+            ),
             _ => fault.with_help(format!("a call needs parentheses: `{word}();`")),
         };
         Err(self.report(fault))
@@ -190,7 +238,11 @@ impl Parser {
 
     /// An `else` that no `if` is open for: said, and its block read as one of its own.
     fn stray_else(&mut self) -> Res<Option<Stmt>> {
-        let after_semicolon = self.pos > 0 && matches!(self.tokens.get(self.pos - 1).map(|t| &t.tok), Some(Tok::P(";")));
+        let after_semicolon = self.pos > 0
+            && matches!(
+                self.tokens.get(self.pos - 1).map(|t| &t.tok),
+                Some(Tok::P(";"))
+            );
         let span = self.bump().span;
         let mut fault = Diagnostic::error("stray-else", "this `else` belongs to no `if`", span);
         if after_semicolon {
@@ -202,7 +254,9 @@ impl Parser {
 
     fn assignment(&mut self) -> Res<StmtKind> {
         let token = self.bump();
-        let Tok::Pv(text) = token.tok else { return self.unexpected(&["a pseudo-variable"]) };
+        let Tok::Pv(text) = token.tok else {
+            return self.unexpected(&["a pseudo-variable"]);
+        };
         let op = match self.tok() {
             Tok::P("=") => AssignOp::Set,
             Tok::P("+=") => AssignOp::Add,
@@ -220,7 +274,11 @@ impl Parser {
         self.bump();
         let value = self.expr()?;
         self.semicolon()?;
-        Ok(StmtKind::Assign { target: expr::pv(text, token.span), op, value })
+        Ok(StmtKind::Assign {
+            target: expr::pv(text, token.span),
+            op,
+            value,
+        })
     }
 
     /// What follows `return`, `exit` and `drop`.
@@ -231,7 +289,12 @@ impl Parser {
             self.semicolon()?;
             return Ok(None);
         }
-        if self.is(";") || self.is("}") || self.at_end() || self.peek().first || self.word() == Some("else") {
+        if self.is(";")
+            || self.is("}")
+            || self.at_end()
+            || self.peek().first
+            || self.word() == Some("else")
+        {
             self.semicolon()?;
             return Ok(None);
         }
@@ -246,7 +309,8 @@ impl Parser {
             return Ok(());
         }
         let next = self.peek();
-        let clear = next.first || matches!(next.tok, Tok::P("}") | Tok::Eof) || self.word() == Some("else");
+        let clear =
+            next.first || matches!(next.tok, Tok::P("}") | Tok::Eof) || self.word() == Some("else");
         let starts = matches!(next.tok, Tok::Pv(_)) || matches!(next.tok, Tok::Ident(_));
         if !clear && !starts {
             return self.unexpected(&["`;`"]);
@@ -262,8 +326,16 @@ impl Parser {
         self.bump();
         let cond = self.condition()?;
         let then = self.body()?;
-        let otherwise = if self.eat_word("else") { Some(self.body()?) } else { None };
-        Ok(StmtKind::If { cond, then, otherwise })
+        let otherwise = if self.eat_word("else") {
+            Some(self.body()?)
+        } else {
+            None
+        };
+        Ok(StmtKind::If {
+            cond,
+            then,
+            otherwise,
+        })
     }
 
     fn while_statement(&mut self) -> Res<StmtKind> {
@@ -287,7 +359,10 @@ impl Parser {
                     }
                     self.pos += 1;
                 }
-                Ok(Expr { kind: crate::ast::ExprKind::Error, span: start })
+                Ok(Expr {
+                    kind: crate::ast::ExprKind::Error,
+                    span: start,
+                })
             }
         }
     }
@@ -301,7 +376,10 @@ impl Parser {
         let start = self.peek().span;
         let stmt = self.statement()?;
         self.leave();
-        Ok(Block { stmts: stmt.into_iter().collect(), span: start.to(self.last_span()) })
+        Ok(Block {
+            stmts: stmt.into_iter().collect(),
+            span: start.to(self.last_span()),
+        })
     }
 
     fn switch_statement(&mut self) -> Res<StmtKind> {
@@ -317,7 +395,11 @@ impl Parser {
             }
             let start = self.peek().span;
             match self.label() {
-                Ok(Some(label)) => cases.push(Case { label, body: Vec::new(), span: start.to(self.last_span()) }),
+                Ok(Some(label)) => cases.push(Case {
+                    label,
+                    body: Vec::new(),
+                    span: start.to(self.last_span()),
+                }),
                 Ok(None) => match cases.last_mut() {
                     Some(_) => {
                         let mut body = Vec::new();

@@ -1,7 +1,9 @@
 //! Items of the top level that are not route blocks: parameters, modules, globals, flags.
 
 use super::{Parser, Res, describe, route};
-use crate::ast::{FlagDecl, Global, Item, LoadModule, LoadPath, ModParam, ModParamValue, Param, ParamValue};
+use crate::ast::{
+    FlagDecl, Global, Item, LoadModule, LoadPath, ModParam, ModParamValue, Param, ParamValue,
+};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::lexer::Tok;
 use crate::params::{self, CoreParam, ParamKind};
@@ -23,7 +25,13 @@ impl Parser {
         let Some(word) = self.word().map(str::to_owned) else {
             let found = describe(self.tok());
             let span = self.peek().span;
-            return self.fail("syntax", format!("unexpected {found}: a parameter, a module or a route block starts with a word"), span);
+            return self.fail(
+                "syntax",
+                format!(
+                    "unexpected {found}: a parameter, a module or a route block starts with a word"
+                ),
+                span,
+            );
         };
         if route::is_route_word(&word) && !self.is_ahead(1, "=") {
             return self.route_block(&word);
@@ -42,12 +50,21 @@ impl Parser {
 
     fn param(&mut self, word: &str) -> Res<()> {
         let name_span = self.peek().span;
-        let Some(known) = params::find(word) else { return self.unknown(word, name_span) };
+        let Some(known) = params::find(word) else {
+            return self.unknown(word, name_span);
+        };
         self.bump();
         if known.kind == ParamKind::CoreParam {
             return self.coreparam(name_span);
         }
         self.expect("=")?;
+        if self.at_end() || self.is(";") || (self.peek().first && self.starts_item()) {
+            let span = self.last_span().after();
+            let fault =
+                Diagnostic::error("syntax", format!("the value of `{word}` is missing"), span)
+                    .with_expected([known.kind.wanted()]);
+            return Err(self.report(fault));
+        }
         match known.kind {
             ParamKind::Listen => return self.listens(name_span),
             ParamKind::Alias => return self.aliases(name_span),
@@ -56,20 +73,46 @@ impl Parser {
         }
         let value = self.param_value(known)?;
         let span = name_span.to(self.last_span());
-        self.config.items.push(Item::Param(self.config.params.len()));
-        self.config.params.push(Param { name: known.name.to_owned(), value, span, name_span });
+        self.config
+            .items
+            .push(Item::Param(self.config.params.len()));
+        self.config.params.push(Param {
+            name: known.name.to_owned(),
+            value,
+            span,
+            name_span,
+        });
         Ok(())
     }
 
     /// A word that is no parameter: what was it meant to be?
     fn unknown(&mut self, word: &str, span: Span) -> Res<()> {
-        let words = ["loadmodule", "modparam", "loadpath", "mpath", "cfgengine", "flags", "avpflags", "import_file", "include_file"];
+        let words = [
+            "loadmodule",
+            "modparam",
+            "loadpath",
+            "mpath",
+            "cfgengine",
+            "flags",
+            "avpflags",
+            "import_file",
+            "include_file",
+        ];
         let known = params::names().chain(words).chain(route::ROUTE_WORDS);
         let assigned = self.is_ahead(1, "=");
         let (code, message) = match (assigned, self.is_ahead(1, "(")) {
-            (true, _) => ("unknown-parameter", format!("no core parameter is named `{word}`")),
-            (_, true) => ("syntax", format!("`{word}(…)` cannot be called outside of a route block")),
-            _ => ("syntax", format!("`{word}` starts nothing that is known here")),
+            (true, _) => (
+                "unknown-parameter",
+                format!("no core parameter is named `{word}`"),
+            ),
+            (_, true) => (
+                "syntax",
+                format!("`{word}(…)` cannot be called outside of a route block"),
+            ),
+            _ => (
+                "syntax",
+                format!("`{word}` starts nothing that is known here"),
+            ),
         };
         let mut fault = Diagnostic::error(code, message, span);
         if let Some(name) = nearest(word, known) {
@@ -113,7 +156,8 @@ impl Parser {
         }
         let wanted = known.kind.wanted();
         let message = format!("`{}` takes {wanted}", known.name);
-        let mut fault = Diagnostic::error("parameter-type", message, span.to(self.last_span())).with_expected([wanted]);
+        let mut fault = Diagnostic::error("parameter-type", message, span.to(self.last_span()))
+            .with_expected([wanted]);
         match &value {
             ParamValue::Id(word) => fault = fault.with_help(self.value_help(known.kind, word)),
             ParamValue::Str(text) if text.trim().parse::<i64>().is_ok() => {
@@ -130,10 +174,15 @@ impl Parser {
     }
 
     fn value_help(&self, kind: ParamKind, word: &str) -> String {
-        if matches!(kind, ParamKind::Int | ParamKind::Bool) {
-            if let Some(name) = nearest(word, ["yes", "no", "on", "off", "true", "false", "enable", "disable"]) {
-                return format!("did you mean `{name}`?");
-            }
+        if matches!(kind, ParamKind::Int | ParamKind::Bool)
+            && let Some(name) = nearest(
+                word,
+                [
+                    "yes", "no", "on", "off", "true", "false", "enable", "disable",
+                ],
+            )
+        {
+            return format!("did you mean `{name}`?");
         }
         self.quote_help(word)
     }
@@ -170,8 +219,15 @@ impl Parser {
             ModParamValue::Str(s) => ParamValue::Str(s),
         };
         let span = name_span.to(self.last_span());
-        self.config.items.push(Item::Param(self.config.params.len()));
-        self.config.params.push(Param { name: format!("coreparam[{name}]"), value, span, name_span });
+        self.config
+            .items
+            .push(Item::Param(self.config.params.len()));
+        self.config.params.push(Param {
+            name: format!("coreparam[{name}]"),
+            value,
+            span,
+            name_span,
+        });
         Ok(())
     }
 
@@ -179,13 +235,24 @@ impl Parser {
         let start = self.bump().span;
         let open = self.is("(").then(|| self.bump().span);
         let (name, _) = self.expect_string("the module's name")?;
-        let opts = if self.eat(",") { Some(self.expect_string("the options")?.0) } else { None };
+        let opts = if self.eat(",") {
+            Some(self.expect_string("the options")?.0)
+        } else {
+            None
+        };
         if let Some(open) = open {
             self.expect_close(")", open)?;
         }
         let span = start.to(self.last_span());
-        self.config.items.push(Item::LoadModule(self.config.modules.len()));
-        self.config.modules.push(LoadModule { name, opts, evaluate, span });
+        self.config
+            .items
+            .push(Item::LoadModule(self.config.modules.len()));
+        self.config.modules.push(LoadModule {
+            name,
+            opts,
+            evaluate,
+            span,
+        });
         Ok(())
     }
 
@@ -193,8 +260,13 @@ impl Parser {
         let start = self.bump().span;
         self.eat("=");
         let (path, end) = self.expect_string("the path")?;
-        self.config.items.push(Item::LoadPath(self.config.loadpaths.len()));
-        self.config.loadpaths.push(LoadPath { path, span: start.to(end) });
+        self.config
+            .items
+            .push(Item::LoadPath(self.config.loadpaths.len()));
+        self.config.loadpaths.push(LoadPath {
+            path,
+            span: start.to(end),
+        });
         Ok(())
     }
 
@@ -209,8 +281,14 @@ impl Parser {
         let value = self.value("a number or a string")?;
         let value_span = value_start.to(self.last_span());
         let end = self.expect_close(")", open)?;
-        let modules = pattern.split('|').map(|m| m.trim().to_owned()).filter(|m| !m.is_empty()).collect();
-        self.config.items.push(Item::ModParam(self.config.modparams.len()));
+        let modules = pattern
+            .split('|')
+            .map(|m| m.trim().to_owned())
+            .filter(|m| !m.is_empty())
+            .collect();
+        self.config
+            .items
+            .push(Item::ModParam(self.config.modparams.len()));
         self.config.modparams.push(ModParam {
             pattern,
             modules,
@@ -245,7 +323,9 @@ impl Parser {
                     self.bump();
                     Ok(ModParamValue::Int(i64::from(value)))
                 }
-                None => self.expect_string("the value").map(|(text, _)| ModParamValue::Str(text)),
+                None => self
+                    .expect_string("the value")
+                    .map(|(text, _)| ModParamValue::Str(text)),
             },
             _ => self.unexpected(&[what]),
         }
@@ -270,10 +350,21 @@ impl Parser {
                 _ => return self.unexpected(&["a flag's name"]),
             };
             self.bump();
-            let number = if self.eat(":") { Some(self.expect_int()?) } else { None };
-            let flag = FlagDecl { name, number, span: start.to(self.last_span()) };
+            let number = if self.eat(":") {
+                Some(self.expect_int()?)
+            } else {
+                None
+            };
+            let flag = FlagDecl {
+                name,
+                number,
+                span: start.to(self.last_span()),
+            };
             let (list, item) = if avp {
-                (&mut self.config.avpflags, Item::AvpFlag as fn(usize) -> Item)
+                (
+                    &mut self.config.avpflags,
+                    Item::AvpFlag as fn(usize) -> Item,
+                )
             } else {
                 (&mut self.config.flags, Item::Flag as fn(usize) -> Item)
             };
@@ -291,7 +382,9 @@ impl Parser {
         let group = self.word().unwrap_or_default().to_owned();
         self.bump();
         self.expect(".")?;
-        let Some(name) = self.word().map(str::to_owned) else { return self.unexpected(&["a name"]) };
+        let Some(name) = self.word().map(str::to_owned) else {
+            return self.unexpected(&["a name"]);
+        };
         self.bump();
         self.expect("=")?;
         let value = self.value("a number or a string")?;
@@ -303,8 +396,16 @@ impl Parser {
             None
         };
         let span = start.to(self.last_span());
-        self.config.items.push(Item::Global(self.config.globals.len()));
-        self.config.globals.push(Global { group, name, value, desc, span });
+        self.config
+            .items
+            .push(Item::Global(self.config.globals.len()));
+        self.config.globals.push(Global {
+            group,
+            name,
+            value,
+            desc,
+            span,
+        });
         Ok(())
     }
 }
