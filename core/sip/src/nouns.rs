@@ -104,6 +104,7 @@ impl Message {
         if i > 0 {
             return self.vias().ok()?.get(i);
         }
+        self.cache.used.set(true);
         self.cache
             .via1
             .get_or_init(|| {
@@ -310,6 +311,7 @@ impl Message {
         name: HeaderName,
         parse: fn(&[u8], Span) -> Result<T, ParseError>,
     ) -> Option<&'m T> {
+        self.cache.used.set(true);
         cell.get_or_init(|| parse(self.buf(), self.header(name)?.body).ok())
             .as_ref()
     }
@@ -320,6 +322,7 @@ impl Message {
         name: HeaderName,
         parse: fn(&[u8], Span) -> Result<T, ParseError>,
     ) -> Result<&'m [T], ParseError> {
+        self.cache.used.set(true);
         let made = lazy.cell.get_or_init(|| {
             let mut list = lazy.spare.take();
             for h in self.headers_named(name) {
@@ -344,6 +347,8 @@ impl Message {
 /// What was parsed of a message so far.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
+    /// Set by the first use, so that clearing an unused cache costs one test.
+    used: Cell<bool>,
     via1: OnceCell<Option<Via>>,
     vias: LazyList<Via>,
     from: OnceCell<Option<NameAddr>>,
@@ -359,6 +364,9 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn clear(&mut self) {
+        if !self.used.replace(false) {
+            return;
+        }
         self.via1.take();
         self.from.take();
         self.to.take();

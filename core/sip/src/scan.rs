@@ -13,6 +13,20 @@ pub(crate) fn is_ws(b: u8) -> bool {
 /// True for a byte of an RFC 3261 `token`.
 #[inline]
 pub fn is_token_byte(b: u8) -> bool {
+    TOKEN[b as usize]
+}
+
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = in_token(b as u8);
+        b += 1;
+    }
+    table
+};
+
+const fn in_token(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(
             b,
