@@ -205,6 +205,8 @@ const ROUTE_YES: &[&str] = &[
     "if (src_ip==localhost) exit;",
     "if (src_ip=~\"1.2\") exit;",
     "if (src_port==5060) exit;",
+    "if (!src_ip==a.b.c) exit;",
+    "if (!method==INVITE && 1) exit;",
     "if (proto==UDP) exit;",
     "if (proto!=TLS) exit;",
     "if (proto==\"udp\") exit;",

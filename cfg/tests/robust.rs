@@ -301,6 +301,11 @@ fn operators_bind_as_kamailio_s() {
         ("3<2==0", "3 < 2 == 0", "(3 < 2) == 0"),
         ("(1|2)==2", "(1 | 2) == 2", "(1 | 2) == 2"),
         ("7-2-1", "7 - 2 - 1", "(7 - 2) - 1"),
+        (
+            "!method==INVITE",
+            "!(method == \"INVITE\")",
+            "!(method == \"INVITE\")",
+        ),
         ("7-(2-1)", "7 - (2 - 1)", "7 - (2 - 1)"),
     ];
     for (text, printed, explicit) in cases {

@@ -84,10 +84,7 @@ impl Parser {
                 );
             }
             self.bump();
-            let right = match &left.kind {
-                ExprKind::Field(field) if (8..=9).contains(&level) => self.beside(*field, level)?,
-                _ => self.binary(level + 1)?,
-            };
+            let right = self.binary(level + 1)?;
             let span = left.span.to(right.span);
             left = Expr {
                 kind: ExprKind::Binary(op, Box::new(left), Box::new(right)),
@@ -252,10 +249,14 @@ impl Parser {
         }
         if let Some((field, width)) = self.field() {
             self.pos += width;
-            return Ok(Expr {
-                kind: ExprKind::Field(field),
-                span: span.to(self.last_span()),
-            });
+            let span = span.to(self.last_span());
+            return self.compared(
+                field,
+                Expr {
+                    kind: ExprKind::Field(field),
+                    span,
+                },
+            );
         }
         if self.is_ahead(1, "(") || super::call::may_be_bare(word) {
             let call = self.call()?;
@@ -268,6 +269,20 @@ impl Parser {
         let fault = Diagnostic::error("bare-word", format!("`{word}` is no value"), span)
             .with_help(self.quote_help(word));
         Err(self.report(fault))
+    }
+
+    /// A condition keyword belongs to its comparison before any prefix: `!src_ip == x` is `!(src_ip == x)`.
+    fn compared(&mut self, field: Field, left: Expr) -> Res<Expr> {
+        let Some((level @ 8..=9, op)) = self.operator() else {
+            return Ok(left);
+        };
+        self.bump();
+        let right = self.beside(field, level)?;
+        let span = left.span.to(right.span);
+        Ok(Expr {
+            kind: ExprKind::Binary(op, Box::new(left), Box::new(right)),
+            span,
+        })
     }
 
     /// A condition keyword and the number of its tokens.
