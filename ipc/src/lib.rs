@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `process` | the process table in shared memory: who is who, what each is doing |
 //! | `wake` | waking a process that sleeps in a system call |
-//! //! | `signals` | fork, wait, signals of main and of children |
+//! | `signals` | fork, wait, signals of main and of children |
 //! | `value` | what a control command answers |
 //! | `binrpc` | BINRPC version 1, the protocol of `kamcmd` |
 //! | `jsonrpc` | JSON-RPC 2.0 |

@@ -1,48 +1,54 @@
-//! Real processes: forking, waking one out of a system call, reaping, and the death of a parent.
+//! Real processes: forking, waking one out of a system call, reaping.
 //!
-//! Without the test harness, whose threads `os::fork` rightly refuses.
+//! Without the test harness, whose threads would not survive a fork.
 
-use olelo_ipc::os::{
-    End, Fork, die_with_parent, exit_now, fork, kill, pidfd_open, set_process_name, wait_any,
+use olelo_ipc::signals::{
+    Fork, MainSignals, child_setup, exit_now, fork, kill_and_reap, reap, wait_until,
 };
-use olelo_ipc::signals::{MainSignals, reset_child};
-use olelo_ipc::{ProcessKind, ProcessTable, wake};
+use olelo_ipc::{process, wake};
+use std::time::Duration;
 
 fn main() {
     // SAFETY: a plain system call; its default action ends a test that hangs.
     unsafe { libc::alarm(60) };
     olelo_mem::init_for_tests();
-    let table = ProcessTable::create(8).expect("a process table");
-    let main_slot = table.reserve(ProcessKind::Main, 0, "main").expect("a slot");
-    let slot = table
-        .reserve(ProcessKind::Udp, 1, "worker")
-        .expect("a slot");
-    table.set_pid(main_slot, std::process::id() as i32);
-    let mut signals = MainSignals::block().expect("signalfd");
-    wake::install().expect("a handler");
+    process::create(8).expect("a process table");
+    wake::create(8).expect("eventfds");
+    let table = process::table();
+    table.reserve(0, false, "main").expect("a slot");
+    let slot = table.reserve(1, true, "worker").expect("a slot");
+    let signals = MainSignals::new().expect("signalfd");
 
     let parent = std::process::id() as i32;
     let child = match fork().expect("fork") {
-        Fork::Child => worker(table, slot, parent),
+        Fork::Child => {
+            signals.unblock();
+            if !child_setup(parent) {
+                exit_now(1);
+            }
+            process::acknowledge(slot.slot(), 1);
+            // SAFETY: sleeps until any handled signal.
+            unsafe { libc::pause() };
+            exit_now(7)
+        }
         Fork::Parent(pid) => pid,
     };
-    table.set_pid(slot, child);
-    assert!(pidfd_open(child).is_ok());
-    // A wake-up before the call sleeps is lost: keep waking until it tells it came back.
-    let end = loop {
-        let _ = wake::interrupt(child);
-        if let Some(end) = wait_any().expect("wait") {
-            break end;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    };
-    assert_eq!(end, (child, End::Exited(7)));
+    slot.set_pid(child);
+    // Before the acknowledgement the handler may be missing; and a wake-up that comes just before
+    // the call sleeps is lost: keep waking until it came back.
+    assert!(wait_until(Duration::from_secs(30), || slot.generation() == 1));
+    let mut death = None;
+    assert!(wait_until(Duration::from_secs(30), || {
+        wake::wake(slot.slot());
+        death = reap();
+        death.is_some()
+    }));
+    let death = death.expect("a death");
     assert_eq!(
-        table.get(slot).map(|row| row.last_error),
-        Some("woken".to_owned())
+        (death.pid, death.code, death.signal),
+        (child, Some(7), None)
     );
-    let came = signals.take().expect("a signal");
-    assert_eq!(came.map(|(signal, _)| signal as i32), Some(libc::SIGCHLD));
+    assert!(wake::drain(slot.slot()) && !wake::drain(slot.slot()));
 
     let child = match fork().expect("fork") {
         Fork::Child => loop {
@@ -51,25 +57,7 @@ fn main() {
         },
         Fork::Parent(pid) => pid,
     };
-    kill(child, libc::SIGKILL).expect("kill");
-    let end = loop {
-        if let Some((_, end)) = wait_any().expect("wait") {
-            break end;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    };
-    assert_eq!(end, End::Killed(libc::SIGKILL, false));
+    kill_and_reap(child);
+    assert!(reap().is_none());
     println!("processes: ok");
-}
-
-fn worker(table: ProcessTable, slot: u16, parent: i32) -> ! {
-    let prepared = reset_child().and_then(|()| die_with_parent(parent));
-    if prepared.is_err() {
-        exit_now(1);
-    }
-    set_process_name("olelo-test");
-    // SAFETY: sleeps until any handled signal.
-    unsafe { libc::pause() };
-    table.set_error(slot, "woken");
-    exit_now(7)
 }

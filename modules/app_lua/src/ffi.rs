@@ -1,0 +1,474 @@
+//! The only file of this crate that talks to Lua's C interface: raw bindings of the exported
+//! functions, protected calls, and the stop of a script that goes on for ever.
+//!
+//! A call from Lua costs one C function whose upvalue points at the export: no closure, no boxing.
+//! Lua errors unwind by `longjmp`-like means, so the C functions here keep nothing that needs
+//! dropping on their own frame when they raise one: work happens in [`run_export`], which leaves
+//! its result in a thread-local before it returns.
+
+use mlua::ffi::{self, lua_State};
+use olelo_core::route::ctx::{Ctx, End};
+use olelo_core::route::engine::Outcome;
+use olelo_core::route::function::Function;
+use olelo_core::route::value::Val;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
+
+/// Arguments beyond this many are an error.
+const MOST_ARGS: usize = 16;
+/// How often the script's CPU time is looked at.
+const TICK_US: i64 = 10_000;
+
+thread_local! {
+    /// The context of the route that runs; null while none does.
+    static CURRENT: Cell<*mut Ctx> = const { Cell::new(ptr::null_mut()) };
+    /// What the last export returned or complained about: kept alive while Lua copies it.
+    static RESULT: RefCell<Val<'static>> = const { RefCell::new(Val::Null) };
+    static COMPLAINT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Raised for `exit` and `drop`: an address that no script can make up.
+static SENTINEL: u8 = 0;
+
+fn sentinel() -> *mut c_void {
+    ptr::from_ref(&SENTINEL).cast_mut().cast()
+}
+
+/// A Lua state with the exports in it.
+pub struct State {
+    lua: mlua::Lua,
+    raw: *mut lua_State,
+    /// Registry references of routes looked up before; 0 for a name that is no function.
+    routes: RefCell<HashMap<String, c_int>>,
+    /// Milliseconds of CPU that one message may use.
+    time_limit_ms: i64,
+}
+
+impl State {
+    /// A fresh state with all of Lua's libraries and `KSR`, limited to this many bytes of memory.
+    pub fn new(exports: &[(&'static str, &'static Function)], time_limit_ms: i64, memory_limit: usize) -> Result<State, String> {
+        // SAFETY: operators' scripts are trusted as their configuration is; LuaJIT's own `ffi` lets
+        // them reach outside, which costs at most their worker.
+        let lua = unsafe { mlua::Lua::unsafe_new() };
+        lua.set_memory_limit(memory_limit).map_err(|e| format!("can't limit Lua's memory: {e}"))?;
+        let raw = Cell::new(ptr::null_mut());
+        // SAFETY: the closure only reads the pointer of the state, which lives as long as `lua`,
+        // and leaves the stack as it was.
+        unsafe { lua.exec_raw::<()>((), |l| raw.set(l)) }.map_err(|e| e.to_string())?;
+        let raw = main_thread(raw.get());
+        let s = State { lua, raw, routes: RefCell::default(), time_limit_ms };
+        s.bind(exports)?;
+        Ok(s)
+    }
+
+    /// The state as mlua has it, for what is not on the path of a message.
+    pub fn lua(&self) -> &mlua::Lua {
+        &self.lua
+    }
+
+    fn bind(&self, exports: &[(&'static str, &'static Function)]) -> Result<(), String> {
+        let fail = |e: mlua::Error| e.to_string();
+        let ksr = self.lua.create_table().map_err(fail)?;
+        for (prefix, f) in exports {
+            let table = if prefix.is_empty() {
+                ksr.clone()
+            } else {
+                match ksr.raw_get::<Option<mlua::Table>>(*prefix).map_err(fail)? {
+                    Some(t) => t,
+                    None => {
+                        let t = self.lua.create_table().map_err(fail)?;
+                        ksr.raw_set(*prefix, &t).map_err(fail)?;
+                        t
+                    }
+                }
+            };
+            let address: *const Function = *f;
+            // SAFETY: pushes one C closure whose upvalue is the address of an export; exports are
+            // part of the server's registry, which is never freed.
+            let closure: mlua::Function = unsafe {
+                self.lua.exec_raw((), |l| {
+                    ffi::lua_pushlightuserdata(l, address.cast_mut().cast());
+                    ffi::lua_pushcclosure(l, thunk, 1);
+                })
+            }
+            .map_err(fail)?;
+            table.raw_set(f.name, closure).map_err(fail)?;
+        }
+        self.lua.globals().raw_set("KSR", ksr).map_err(fail)
+    }
+
+    /// Whether a global function of this name exists.
+    pub fn has(&self, name: &str) -> bool {
+        self.route(name) != 0
+    }
+
+    /// Calls the global function `name` with these strings.
+    pub fn call(&self, name: &str, args: &[&str], ctx: &mut Ctx) -> Outcome {
+        match self.route(name) {
+            0 => Outcome::Missing,
+            r => self.protected(ctx, |l| {
+                // SAFETY: `r` is a reference made by `luaL_ref` in this state and never released;
+                // room for the pushes was made by `protected`.
+                unsafe {
+                    ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, r.into());
+                    for a in args.iter().take(MOST_ARGS) {
+                        ffi::lua_pushlstring(l, a.as_ptr().cast(), a.len());
+                    }
+                }
+                Ok(args.len().min(MOST_ARGS) as c_int)
+            }),
+        }
+    }
+
+    /// Runs a piece of Lua. `name` is what error messages call it.
+    pub fn run(&self, text: &[u8], name: &str, ctx: &mut Ctx) -> Outcome {
+        let chunk = CString::new(name).unwrap_or_default();
+        self.protected(ctx, |l| {
+            // SAFETY: `text` is readable for its length and `chunk` ends with a zero; the loader
+            // pushes one value, function or message.
+            let status = unsafe { ffi::luaL_loadbuffer(l, text.as_ptr().cast(), text.len(), chunk.as_ptr()) };
+            if status == ffi::LUA_OK { Ok(0) } else { Err(top_text(l)) }
+        })
+    }
+
+    /// Calls what `push` left on the stack (function, then its arguments), with the budget running
+    /// and `ctx` as the message that exports work on. Nests.
+    fn protected(&self, ctx: &mut Ctx, push: impl FnOnce(*mut lua_State) -> Result<c_int, String>) -> Outcome {
+        let l = self.raw;
+        let outer = CURRENT.replace(ptr::from_mut(ctx));
+        // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
+        // file; errors inside `lua_pcall` come back as its status.
+        let (base, fits) = unsafe { (ffi::lua_gettop(l), ffi::lua_checkstack(l, MOST_ARGS as c_int + 8) != 0) };
+        let outcome = if !fits {
+            Outcome::Failed("Lua's stack is full".into())
+        } else {
+            // SAFETY: as above.
+            unsafe { ffi::lua_pushcfunction(l, on_error) };
+            match push(l) {
+                Err(e) => Outcome::Failed(e),
+                Ok(args) => {
+                    let budget = if outer.is_null() { Some(Budget::start(l, self.time_limit_ms)) } else { None };
+                    // SAFETY: function and `args` arguments are on the stack above the handler.
+                    let status = unsafe { ffi::lua_pcall(l, args, 1, base + 1) };
+                    let stopped = STOPPED.load(Ordering::Relaxed) != 0;
+                    drop(budget);
+                    self.outcome(status, stopped)
+                }
+            }
+        };
+        // SAFETY: `base` was the top before anything was pushed here.
+        unsafe { ffi::lua_settop(l, base) };
+        CURRENT.set(outer);
+        match (&outcome, ctx_end(ctx)) {
+            (Outcome::Failed(_) | Outcome::OutOfBudget(_), _) => outcome,
+            (_, End::Exit) => Outcome::Exit,
+            (_, End::Drop) => Outcome::Drop,
+            _ => outcome,
+        }
+    }
+
+    fn outcome(&self, status: c_int, stopped: bool) -> Outcome {
+        let l = self.raw;
+        if stopped {
+            return Outcome::OutOfBudget(format!("it used more than {} ms of CPU: {}", self.time_limit_ms, top_text(l)));
+        }
+        if status == ffi::LUA_OK {
+            // SAFETY: `lua_pcall` was asked for one result, which is on top.
+            return unsafe {
+                match ffi::lua_type(l, -1) {
+                    ffi::LUA_TNUMBER => Outcome::Return(ffi::lua_tonumber(l, -1) as i64),
+                    ffi::LUA_TBOOLEAN => Outcome::Return(if ffi::lua_toboolean(l, -1) != 0 { 1 } else { -1 }),
+                    _ => Outcome::Return(1),
+                }
+            };
+        }
+        // SAFETY: on failure the error value is on top.
+        if unsafe { ffi::lua_touserdata(l, -1) } == sentinel() {
+            return Outcome::Exit;
+        }
+        match status {
+            ffi::LUA_ERRMEM => Outcome::OutOfBudget("it used more memory than it may".into()),
+            _ => Outcome::Failed(top_text(l)),
+        }
+    }
+
+    /// The registry reference of a global function; 0 where there is none.
+    fn route(&self, name: &str) -> c_int {
+        if let Some(r) = self.routes.borrow().get(name) {
+            return *r;
+        }
+        let found = self.lua.globals().get::<Option<mlua::Function>>(name).ok().flatten();
+        let reference = found.map_or(0, |f| {
+            let r = Cell::new(0);
+            // SAFETY: mlua pushes `f`; `luaL_ref` pops it and remembers it in this state's registry.
+            let made = unsafe { self.lua.exec_raw::<()>(f, |l| r.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX))) };
+            if made.is_ok() { r.get() } else { 0 }
+        });
+        let mut routes = self.routes.borrow_mut();
+        // Names may come from messages (`KSR.app_lua.run`): don't remember without bound.
+        if routes.len() < 1024 || reference != 0 {
+            routes.insert(name.to_string(), reference);
+        }
+        reference
+    }
+}
+
+fn ctx_end(ctx: &Ctx) -> End {
+    ctx.end
+}
+
+/// mlua may hand out a coroutine; routes run in the main thread of the state.
+fn main_thread(l: *mut lua_State) -> *mut lua_State {
+    // SAFETY: `l` is a live state; LuaJIT keeps no main-thread entry in the registry, so ask by
+    // pushing: `lua_pushthread` says whether `l` is the main one.
+    unsafe {
+        ffi::lua_pushthread(l);
+        ffi::lua_pop(l, 1);
+    }
+    l
+}
+
+/// The C function behind every `KSR.x.y`.
+unsafe extern "C-unwind" fn thunk(l: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua with a live state; the upvalue is the address that `bind` put there.
+    // Nothing on this frame needs dropping, so `lua_error` may leave it at any place.
+    unsafe {
+        let f = ffi::lua_touserdata(l, ffi::lua_upvalueindex(1)).cast::<Function>();
+        match run_export(l, f) {
+            Ran::Value => push_result(l),
+            Ran::Complaint => {
+                ffi::luaL_where(l, 1);
+                COMPLAINT.with(|c| {
+                    let (p, n) = match c.try_borrow() {
+                        Ok(c) => (c.as_ptr(), c.len()),
+                        Err(_) => (ptr::dangling(), 0),
+                    };
+                    ffi::lua_pushlstring(l, p.cast(), n);
+                });
+                ffi::lua_concat(l, 2);
+                ffi::lua_error(l)
+            }
+            Ran::End => {
+                ffi::lua_pushlightuserdata(l, sentinel());
+                ffi::lua_error(l)
+            }
+        }
+    }
+}
+
+enum Ran {
+    Value,
+    Complaint,
+    End,
+}
+
+/// Converts the arguments, calls, and leaves the result in a thread-local.
+fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
+    let complain = |text: String| {
+        COMPLAINT.set(text);
+        Ran::Complaint
+    };
+    let ctx = CURRENT.get();
+    // SAFETY: `f` points into the registry, which is never freed. `ctx` was made from the `&mut Ctx`
+    // of the running `protected`, whose borrower waits in `lua_pcall` meanwhile; nested routes set
+    // their own and put the outer one back.
+    let (Some(f), Some(ctx)) = (unsafe { f.as_ref() }, unsafe { ctx.as_mut() }) else {
+        return complain("KSR can only be used while a route runs".into());
+    };
+    if ctx.end != End::None {
+        // A script that catches errors has caught our exit; it is over all the same.
+        return Ran::End;
+    }
+    let mut args: [Val<'_>; MOST_ARGS] = Default::default();
+    // SAFETY: reads of the arguments of the running C function; strings stay on Lua's stack, and so
+    // alive, until it returns.
+    let n = unsafe {
+        let n = ffi::lua_gettop(l) as usize;
+        if n > MOST_ARGS {
+            return complain(format!("{} given {n} arguments to {}", f.full_name(), f.signature()));
+        }
+        for (i, a) in args.iter_mut().take(n).enumerate() {
+            let at = i as c_int + 1;
+            *a = match ffi::lua_type(l, at) {
+                ffi::LUA_TNIL => Val::Null,
+                ffi::LUA_TNUMBER => Val::Int(ffi::lua_tonumber(l, at) as i64),
+                ffi::LUA_TBOOLEAN => Val::Bool(ffi::lua_toboolean(l, at) != 0),
+                ffi::LUA_TSTRING => {
+                    let mut len = 0usize;
+                    let p = ffi::lua_tolstring(l, at, &mut len);
+                    Val::bytes(std::slice::from_raw_parts(p.cast(), len))
+                }
+                t => {
+                    let name = std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy();
+                    return complain(format!("argument {}: a {name} can't be given to {}", i + 1, f.signature()));
+                }
+            };
+        }
+        n
+    };
+    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f.call(ctx, &args[..n])));
+    match called {
+        Ok(Ok(v)) => {
+            if ctx.end != End::None {
+                return Ran::End;
+            }
+            RESULT.set(v);
+            Ran::Value
+        }
+        Ok(Err(e)) => complain(e.0),
+        Err(_) => complain(format!("{} failed inside; this is a fault of the server", f.full_name())),
+    }
+}
+
+/// Pushes what [`run_export`] left.
+///
+/// # Safety
+/// `l` must be the live state of the C function that runs.
+unsafe fn push_result(l: *mut lua_State) -> c_int {
+    RESULT.with(|r| {
+        let Ok(v) = r.try_borrow() else { return 0 };
+        // The borrow's guard would be lost if a push ran out of memory and unwound this frame: take
+        // the pointer, end the borrow, then push.
+        let v: *const Val<'static> = &raw const *v;
+        // SAFETY: the thread-local outlives the push and nothing replaces it before the next export
+        // runs, which can't happen inside a push.
+        unsafe { push(l, &*v) }
+    })
+}
+
+/// # Safety
+/// `l` must be a live state with room on its stack.
+unsafe fn push(l: *mut lua_State, v: &Val<'_>) -> c_int {
+    // SAFETY: plain pushes; `lua_checkstack` makes room for nested ones.
+    unsafe {
+        match v {
+            Val::Null => ffi::lua_pushnil(l),
+            Val::Int(i) => ffi::lua_pushnumber(l, *i as f64),
+            Val::Bool(b) => ffi::lua_pushboolean(l, c_int::from(*b)),
+            Val::Str(s) => {
+                ffi::lua_pushlstring(l, s.as_ptr().cast(), s.len());
+            }
+            Val::List(items) => {
+                ffi::lua_checkstack(l, 4);
+                ffi::lua_createtable(l, items.len() as c_int, 0);
+                for (i, x) in items.iter().enumerate() {
+                    push(l, x);
+                    ffi::lua_rawseti(l, -2, (i as c_int + 1).into());
+                }
+            }
+            Val::Dict(fields) => {
+                ffi::lua_checkstack(l, 4);
+                ffi::lua_createtable(l, 0, fields.len() as c_int);
+                for (k, x) in fields {
+                    ffi::lua_pushlstring(l, k.as_ptr().cast(), k.len());
+                    push(l, x);
+                    ffi::lua_rawset(l, -3);
+                }
+            }
+        }
+    }
+    1
+}
+
+/// Turns an error into text with a traceback; lets `exit` and `drop` pass.
+unsafe extern "C-unwind" fn on_error(l: *mut lua_State) -> c_int {
+    // SAFETY: called by Lua with the error value at index 1; nothing here needs dropping.
+    unsafe {
+        if ffi::lua_touserdata(l, 1) == sentinel() || ffi::lua_type(l, 1) != ffi::LUA_TSTRING {
+            return 1;
+        }
+        ffi::luaL_traceback(l, l, ffi::lua_tostring(l, 1), 1);
+        1
+    }
+}
+
+/// The text on top of the stack.
+fn top_text(l: *mut lua_State) -> String {
+    // SAFETY: reads the top value; the string is copied before anything else runs.
+    unsafe {
+        match ffi::lua_type(l, -1) {
+            ffi::LUA_TSTRING | ffi::LUA_TNUMBER => {
+                let mut len = 0usize;
+                let p = ffi::lua_tolstring(l, -1, &mut len);
+                String::from_utf8_lossy(std::slice::from_raw_parts(p.cast(), len)).into_owned()
+            }
+            t => format!("the error value is a {}", std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy()),
+        }
+    }
+}
+
+// The budget. One interval timer of CPU time per worker ticks while the worker computes, so an idle
+// worker is never interrupted. The handler only compares; once the time is up it asks Lua to call
+// `stop` at its next instruction, and at every one after that, so that a script that catches the
+// error is stopped again.
+
+static RUNNING: AtomicPtr<lua_State> = AtomicPtr::new(ptr::null_mut());
+static TICKS: AtomicU64 = AtomicU64::new(0);
+static TICKS_AT_START: AtomicU64 = AtomicU64::new(0);
+static TICKS_ALLOWED: AtomicI64 = AtomicI64::new(0);
+static STOPPED: AtomicU64 = AtomicU64::new(0);
+
+/// The time of one message; ends when dropped.
+struct Budget(*mut lua_State);
+
+impl Budget {
+    fn start(l: *mut lua_State, ms: i64) -> Budget {
+        arm_timer();
+        STOPPED.store(0, Ordering::Relaxed);
+        TICKS_AT_START.store(TICKS.load(Ordering::Relaxed), Ordering::Relaxed);
+        TICKS_ALLOWED.store((ms * 1000 / TICK_US).max(1), Ordering::Relaxed);
+        RUNNING.store(l, Ordering::Release);
+        Budget(l)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        RUNNING.store(ptr::null_mut(), Ordering::Release);
+        if STOPPED.swap(0, Ordering::Relaxed) != 0 {
+            // SAFETY: the state is live and not running; removing the hook is always allowed.
+            unsafe { ffi::lua_sethook(self.0, None, 0, 0) };
+        }
+    }
+}
+
+extern "C" fn on_tick(_: c_int) {
+    let used = TICKS.fetch_add(1, Ordering::Relaxed) + 1 - TICKS_AT_START.load(Ordering::Relaxed);
+    let l = RUNNING.load(Ordering::Acquire);
+    if !l.is_null() && used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed) {
+        STOPPED.store(1, Ordering::Relaxed);
+        // SAFETY: `lua_sethook` is what Lua's own programs call from a signal handler; the state is
+        // the one running in this very thread, which is the only one of the process.
+        unsafe { ffi::lua_sethook(l, Some(stop), ffi::LUA_MASKCOUNT, 1) };
+    }
+}
+
+unsafe extern "C-unwind" fn stop(l: *mut lua_State, _: *mut ffi::lua_Debug) {
+    // SAFETY: a hook may raise an error; nothing on this frame needs dropping.
+    unsafe { ffi::luaL_error(l, c"stopped: the script used up its time".as_ptr()) };
+}
+
+fn arm_timer() {
+    thread_local!(static ARMED: Cell<u32> = const { Cell::new(0) });
+    let me = std::process::id();
+    if ARMED.get() == me {
+        return;
+    }
+    ARMED.set(me);
+    let every = libc::timeval { tv_sec: 0, tv_usec: TICK_US };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the handler touches atomics and calls `lua_sethook` only; SA_RESTART keeps the
+    // interrupted system calls of the worker going. Timers are not inherited over fork, hence the
+    // check of the pid.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_tick as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&mut action.sa_mask);
+        libc::sigaction(libc::SIGPROF, &action, ptr::null_mut());
+        libc::setitimer(libc::ITIMER_PROF, &timer, ptr::null_mut());
+    }
+}
