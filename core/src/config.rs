@@ -93,11 +93,23 @@ impl CoreConfig {
     pub fn from_tree(tree: &Config) -> CoreConfig {
         let int = |n: &str, d: i64| tree.param(n).and_then(|p| p.value.as_int()).unwrap_or(d);
         let on = |n: &str, d: bool| tree.param(n).and_then(|p| p.value.as_bool()).unwrap_or(d);
-        let text = |n: &str| tree.param(n).and_then(|p| p.value.as_str()).map(str::to_string);
+        let text = |n: &str| {
+            tree.param(n)
+                .and_then(|p| p.value.as_str())
+                .map(str::to_string)
+        };
         let size = |n: &str, d: i64| usize::try_from(int(n, d)).unwrap_or(d as usize);
-        let version = format!("olelo ({} ({}/linux))", crate::server::VERSION, std::env::consts::ARCH);
+        let version = format!(
+            "olelo ({} ({}/linux))",
+            crate::server::VERSION,
+            std::env::consts::ARCH
+        );
         let children = size("children", 8).clamp(1, 512);
-        let all = tree.params.iter().map(|p| (p.name.clone(), printed(&p.value))).collect();
+        let all = tree
+            .params
+            .iter()
+            .map(|p| (p.name.clone(), printed(&p.value)))
+            .collect();
         CoreConfig {
             children,
             tcp_children: size("tcp_children", children as i64).clamp(1, 512),
@@ -116,12 +128,14 @@ impl CoreConfig {
             auto_aliases: on("auto_aliases", true),
             advertised: (
                 text("advertised_address"),
-                tree.param("advertised_port").and_then(|p| printed(&p.value).parse().ok()),
+                tree.param("advertised_port")
+                    .and_then(|p| printed(&p.value).parse().ok()),
             ),
             server_header: on("server_signature", true)
                 .then(|| text("server_header").unwrap_or_else(|| format!("Server: {version}"))),
-            user_agent_header: on("server_signature", true)
-                .then(|| text("user_agent_header").unwrap_or_else(|| format!("User-Agent: {version}"))),
+            user_agent_header: on("server_signature", true).then(|| {
+                text("user_agent_header").unwrap_or_else(|| format!("User-Agent: {version}"))
+            }),
             max_branches: size("max_branches", 12).clamp(1, crate::route::ctx::MAX_BRANCHES + 1),
             force_rport: on("force_rport", false),
             mhomed: on("mhomed", false),
@@ -130,9 +144,16 @@ impl CoreConfig {
             latency_cfg_log: int("latency_cfg_log", 3),
             onsend_route_reply: on("onsend_route_reply", false),
             server_id: int("server_id", 0),
-            engine: tree.engine.as_ref().map_or("native", |(e, _)| e.as_str()).to_ascii_lowercase(),
+            engine: tree
+                .engine
+                .as_ref()
+                .map_or("native", |(e, _)| e.as_str())
+                .to_ascii_lowercase(),
             exit_timeout: int("exit_timeout", 60).max(0) as u64,
-            tos: tree.param("tos").and_then(|p| p.value.as_int()).map(|t| t as u32),
+            tos: tree
+                .param("tos")
+                .and_then(|p| p.value.as_int())
+                .map(|t| t as u32),
             shm_bytes: size("shm", 64).clamp(8, 1 << 16) << 20,
             file: String::new(),
             argv: Vec::new(),
@@ -148,7 +169,9 @@ impl CoreConfig {
 
     /// A parameter by canonical name, as a number.
     pub fn int(&self, name: &str, default: i64) -> i64 {
-        self.text(name).and_then(|t| t.parse().ok()).unwrap_or(default)
+        self.text(name)
+            .and_then(|t| t.parse().ok())
+            .unwrap_or(default)
     }
 }
 

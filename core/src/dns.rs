@@ -27,8 +27,10 @@ pub fn lookup(host: &str) -> Vec<IpAddr> {
         {
             return found.clone();
         }
-        let mut found: Vec<IpAddr> =
-            (name.as_str(), 0).to_socket_addrs().map(|a| a.map(|s| s.ip()).collect()).unwrap_or_default();
+        let mut found: Vec<IpAddr> = (name.as_str(), 0)
+            .to_socket_addrs()
+            .map(|a| a.map(|s| s.ip()).collect())
+            .unwrap_or_default();
         found.sort_by_key(IpAddr::is_ipv6);
         found.dedup();
         if cache.len() >= MOST {

@@ -23,7 +23,10 @@ pub struct Hook<F: Copy + 'static> {
 impl<F: Copy + 'static> Hook<F> {
     /// An empty hook.
     pub const fn new() -> Self {
-        Hook { filling: RwLock::new(Vec::new()), frozen: OnceLock::new() }
+        Hook {
+            filling: RwLock::new(Vec::new()),
+            frozen: OnceLock::new(),
+        }
     }
 
     /// Adds a function; main, before the forks.
@@ -36,7 +39,9 @@ impl<F: Copy + 'static> Hook<F> {
     /// The functions in the order they were added.
     pub fn list(&self) -> &[F] {
         if crate::server::started() {
-            return self.frozen.get_or_init(|| self.filling.read().map(|v| v.clone()).unwrap_or_default());
+            return self
+                .frozen
+                .get_or_init(|| self.filling.read().map(|v| v.clone()).unwrap_or_default());
         }
         &[]
     }

@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod dns;
+pub mod exports;
 pub mod hooks;
 pub mod log;
 pub mod net;

@@ -29,7 +29,9 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// The server of this process. Only code that runs before [`install`] may not call it.
 pub fn server() -> &'static Server {
-    SERVER.get().expect("the server is installed before any module runs")
+    SERVER
+        .get()
+        .expect("the server is installed before any module runs")
 }
 
 /// The server, if it is installed.

@@ -1,1 +1,34 @@
-//! All modules that this build of Olelo has.
+//! All modules that this build of Olelo has. `loadmodule "NAME.so"` brings one to life.
+
+#![forbid(unsafe_code)]
+
+use olelo_core::proc::boot::Available;
+
+/// Name and declaration of each.
+pub const ALL: &[Available] = &[
+    ("acc", olelo_acc::module),
+    ("app_lua", olelo_app_lua::module),
+    ("auth", olelo_auth::module),
+    ("cfg_rpc", olelo_cfg_rpc::module),
+    ("corex", olelo_corex::module),
+    ("counters", olelo_counters::module),
+    ("ctl", olelo_ctl::module),
+    ("htable", olelo_htable::module),
+    ("jsonrpcs", olelo_jsonrpcs::module),
+    ("kemix", olelo_kemix::module),
+    ("kex", olelo_kex::module),
+    ("maxfwd", olelo_maxfwd::module),
+    ("nathelper", olelo_nathelper::module),
+    ("pike", olelo_pike::module),
+    ("pv", olelo_pv::module),
+    ("registrar", olelo_registrar::module),
+    ("rr", olelo_rr::module),
+    ("sanity", olelo_sanity::module),
+    ("siputils", olelo_siputils::module),
+    ("sl", olelo_sl::module),
+    ("textops", olelo_textops::module),
+    ("tm", olelo_tm::module),
+    ("tmx", olelo_tmx::module),
+    ("usrloc", olelo_usrloc::module),
+    ("xlog", olelo_xlog::module),
+];

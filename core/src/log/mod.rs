@@ -110,7 +110,12 @@ pub fn write(level: Level, module: &str, file: &str, line: u32, text: Arguments<
         buf.clear();
         let slot = olelo_mem::slot::current_slot();
         let file = file.rsplit('/').next().unwrap_or(file);
-        let _ = write!(buf, "{slot:2}({}) {}: {module} [{file}:{line}]: ", std::process::id(), level.label());
+        let _ = write!(
+            buf,
+            "{slot:2}({}) {}: {module} [{file}:{line}]: ",
+            std::process::id(),
+            level.label()
+        );
         PREFIX.with_borrow(|p| buf.extend_from_slice(p));
         let head = buf.len();
         let _ = write!(buf, "{text}");
@@ -160,8 +165,9 @@ pub fn to_stderr(yes: bool) {
 /// Sets the syslog facility by name (`LOG_LOCAL0`).
 pub fn set_facility(name: &str) -> Result<(), String> {
     const NAMES: [&str; 24] = [
-        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "security",
-        "console", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
+        "authpriv", "ftp", "ntp", "security", "console", "clock", "local0", "local1", "local2",
+        "local3", "local4", "local5", "local6", "local7",
     ];
     let plain = name.to_ascii_lowercase();
     let plain = plain.strip_prefix("log_").unwrap_or(&plain);
@@ -170,18 +176,24 @@ pub fn set_facility(name: &str) -> Result<(), String> {
             FACILITY.store((i as i32) << 3, Ordering::Relaxed);
             Ok(())
         }
-        None => Err(format!("no syslog facility \"{name}\"; one of LOG_DAEMON, LOG_USER, LOG_LOCAL0 … LOG_LOCAL7")),
+        None => Err(format!(
+            "no syslog facility \"{name}\"; one of LOG_DAEMON, LOG_USER, LOG_LOCAL0 … LOG_LOCAL7"
+        )),
     }
 }
 
 /// Levels of single modules (`debugger`'s and `corex`'s): a shared word per module.
-static MODULE_LEVELS: std::sync::OnceLock<Vec<(&'static str, IntParam)>> = std::sync::OnceLock::new();
+static MODULE_LEVELS: std::sync::OnceLock<Vec<(&'static str, IntParam)>> =
+    std::sync::OnceLock::new();
 /// The word of a module without a level of its own.
 const NO_LEVEL: i64 = i64::MIN;
 
 /// Makes room for a level per module; main, before the forks. Words start at `first`.
 pub(crate) fn share_module_levels(names: &[&'static str], first: u32) {
-    let levels = names.iter().map(|n| (*n, IntParam::new(NO_LEVEL))).collect::<Vec<_>>();
+    let levels = names
+        .iter()
+        .map(|n| (*n, IntParam::new(NO_LEVEL)))
+        .collect::<Vec<_>>();
     for (i, (_, p)) in levels.iter().enumerate() {
         p.share(first + i as u32);
     }
@@ -191,12 +203,18 @@ pub(crate) fn share_module_levels(names: &[&'static str], first: u32) {
 /// The level of one module, where it has one of its own.
 pub fn module_level(module: &str) -> Option<i64> {
     let levels = MODULE_LEVELS.get()?;
-    levels.iter().find(|(n, _)| *n == module).map(|(_, p)| p.get()).filter(|l| *l != NO_LEVEL)
+    levels
+        .iter()
+        .find(|(n, _)| *n == module)
+        .map(|(_, p)| p.get())
+        .filter(|l| *l != NO_LEVEL)
 }
 
 /// Sets or (with `None`) removes the level of one module; false where there is no such module.
 pub fn set_module_level(module: &str, level: Option<i64>) -> bool {
-    let found = MODULE_LEVELS.get().and_then(|l| l.iter().find(|(n, _)| *n == module));
+    let found = MODULE_LEVELS
+        .get()
+        .and_then(|l| l.iter().find(|(n, _)| *n == module));
     if let Some((_, p)) = found {
         p.set(level.unwrap_or(NO_LEVEL));
     }
@@ -217,7 +235,9 @@ fn emit(level: Level, line: &mut Vec<u8>) {
     }
     SYSLOG.with_borrow_mut(|s| {
         if s.is_none() {
-            *s = UnixDatagram::unbound().and_then(|d| d.connect("/dev/log").map(|()| d)).ok();
+            *s = UnixDatagram::unbound()
+                .and_then(|d| d.connect("/dev/log").map(|()| d))
+                .ok();
             if let Some(d) = s {
                 let _ = d.set_nonblocking(true);
             }
@@ -226,7 +246,9 @@ fn emit(level: Level, line: &mut Vec<u8>) {
         let pri = FACILITY.load(Ordering::Relaxed) | level.syslog();
         let mut packet = format!("<{pri}>olelo[{}]: ", std::process::id()).into_bytes();
         packet.extend_from_slice(line);
-        if d.send(&packet).is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock) {
+        if d.send(&packet)
+            .is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock)
+        {
             *s = None;
         }
     });

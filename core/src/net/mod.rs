@@ -35,14 +35,30 @@ pub enum Proto {
 impl Proto {
     /// From its number, as `$pr` and tables store it.
     pub fn from_number(n: u8) -> Option<Proto> {
-        [Proto::Udp, Proto::Tcp, Proto::Tls, Proto::Sctp, Proto::Ws, Proto::Wss].into_iter().find(|p| *p as u8 == n)
+        [
+            Proto::Udp,
+            Proto::Tcp,
+            Proto::Tls,
+            Proto::Sctp,
+            Proto::Ws,
+            Proto::Wss,
+        ]
+        .into_iter()
+        .find(|p| *p as u8 == n)
     }
 
     /// From its name in any case.
     pub fn from_name(name: &[u8]) -> Option<Proto> {
-        [Proto::Udp, Proto::Tcp, Proto::Tls, Proto::Sctp, Proto::Ws, Proto::Wss]
-            .into_iter()
-            .find(|p| p.name().as_bytes().eq_ignore_ascii_case(name))
+        [
+            Proto::Udp,
+            Proto::Tcp,
+            Proto::Tls,
+            Proto::Sctp,
+            Proto::Ws,
+            Proto::Wss,
+        ]
+        .into_iter()
+        .find(|p| p.name().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Lower-case name.
@@ -106,7 +122,10 @@ impl ConnId {
 
     /// From [`ConnId::to_bits`]; 0 is none.
     pub fn from_bits(b: u64) -> Option<ConnId> {
-        (b != 0).then_some(ConnId { slot: (b >> 32) as u16, number: b as u32 })
+        (b != 0).then_some(ConnId {
+            slot: (b >> 32) as u16,
+            number: b as u32,
+        })
     }
 }
 

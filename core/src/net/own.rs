@@ -18,7 +18,9 @@ pub fn add_check(f: fn(&str, u16, Option<Proto>) -> bool) {
 /// Whether `host` and `port` (0: the URI has none) name this server.
 pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
     let s = crate::server();
-    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let ip: Option<IpAddr> = bare.parse().ok();
     let same_port = |own: u16, p: Proto| port == own || (port == 0 && own == p.default_port());
@@ -36,17 +38,29 @@ pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
             return true;
         }
     }
-    if s.config.aliases.iter().any(|a| alias_matches(a, bare, port, proto)) {
+    if s.config
+        .aliases
+        .iter()
+        .any(|a| alias_matches(a, bare, port, proto))
+    {
         return true;
     }
-    MORE.read().is_ok_and(|m| m.iter().any(|f| f(bare, port, proto)))
+    MORE.read()
+        .is_ok_and(|m| m.iter().any(|f| f(bare, port, proto)))
 }
 
 fn alias_matches(a: &ast::Alias, host: &str, port: u16, proto: Option<Proto>) -> bool {
-    let alias_proto = a.proto.and_then(|p| Proto::from_name(p.as_str().as_bytes()));
+    let alias_proto = a
+        .proto
+        .and_then(|p| Proto::from_name(p.as_str().as_bytes()));
     let port_fits = match a.port {
         None => true,
-        Some(p) => p == port || (port == 0 && p == alias_proto.or(proto).unwrap_or(Proto::Udp).default_port()),
+        Some(p) => {
+            p == port
+                || (port == 0 && p == alias_proto.or(proto).unwrap_or(Proto::Udp).default_port())
+        }
     };
-    port_fits && a.host.eq_ignore_ascii_case(host) && (alias_proto.is_none() || proto.is_none() || alias_proto == proto)
+    port_fits
+        && a.host.eq_ignore_ascii_case(host)
+        && (alias_proto.is_none() || proto.is_none() || alias_proto == proto)
 }

@@ -21,7 +21,9 @@ impl Fixup {
     /// For the message in `ctx`: `received` where the Via's host isn't the source address, `rport`
     /// where asked for by the sender or the script.
     pub fn of(ctx: &Ctx) -> Fixup {
-        let Some(via) = ctx.msg.via(0) else { return Fixup::default() };
+        let Some(via) = ctx.msg.via(0) else {
+            return Fixup::default();
+        };
         let wants_rport = !matches!(via.rport, Rport::Absent) || ctx.force_rport;
         let src = ctx.rcv.src.ip();
         let same = olelo_sip::uri::host_ip(via.host(ctx.msg.buf())) == Some(src);
@@ -33,7 +35,10 @@ impl Fixup {
 
     /// As the message builder takes it.
     pub fn as_via(&self) -> ViaFixup<'_> {
-        ViaFixup { received: self.received.as_deref().map(str::as_bytes), rport: self.rport }
+        ViaFixup {
+            received: self.received.as_deref().map(str::as_bytes),
+            rport: self.rport,
+        }
     }
 }
 
@@ -42,7 +47,12 @@ pub fn destination(ctx: &Ctx) -> Option<Dst> {
     let via = ctx.msg.via(0)?;
     let rcv = &ctx.rcv;
     if rcv.proto.is_reliable() {
-        return Some(Dst { proto: rcv.proto, addr: rcv.src, socket: rcv.socket, conn: rcv.conn });
+        return Some(Dst {
+            proto: rcv.proto,
+            addr: rcv.src,
+            socket: rcv.socket,
+            conn: rcv.conn,
+        });
     }
     let buf = ctx.msg.buf();
     let port = if !matches!(via.rport, Rport::Absent) || ctx.force_rport {
@@ -52,7 +62,12 @@ pub fn destination(ctx: &Ctx) -> Option<Dst> {
     };
     let maddr = via.maddr.and_then(|m| olelo_sip::uri::host_ip(m.of(buf)));
     let addr = SocketAddr::new(maddr.unwrap_or_else(|| rcv.src.ip()), port);
-    Some(Dst { proto: rcv.proto, addr, socket: rcv.socket, conn: None })
+    Some(Dst {
+        proto: rcv.proto,
+        addr,
+        socket: rcv.socket,
+        conn: None,
+    })
 }
 
 /// Where a received reply goes on to: the Via below the topmost.
@@ -63,7 +78,9 @@ pub fn next_destination(ctx: &Ctx) -> Option<Dst> {
 /// The address that a Via in `buf` asks replies to be sent to.
 pub fn via_destination(buf: &[u8], via: &Via, came_by: Option<SocketId>) -> Option<Dst> {
     let proto = Proto::from_name(via.transport.as_str().as_bytes())?;
-    let received = via.received.and_then(|r| olelo_sip::uri::host_ip(r.of(buf)));
+    let received = via
+        .received
+        .and_then(|r| olelo_sip::uri::host_ip(r.of(buf)));
     let maddr = via.maddr.and_then(|m| olelo_sip::uri::host_ip(m.of(buf)));
     let ip = match maddr.or(received) {
         Some(ip) => ip,
@@ -94,7 +111,12 @@ pub fn stateless_tag(ctx: &Ctx) -> String {
 /// The value of our Server header.
 pub fn server_value() -> Option<&'static [u8]> {
     let line = crate::server().config.server_header.as_deref()?;
-    Some(line.strip_prefix("Server:").unwrap_or(line).trim().as_bytes())
+    Some(
+        line.strip_prefix("Server:")
+            .unwrap_or(line)
+            .trim()
+            .as_bytes(),
+    )
 }
 
 /// Header lines that the script asked to be added to replies made here (`append_to_reply`).
@@ -104,7 +126,9 @@ pub struct ReplyHeaders(pub Vec<u8>);
 /// Replies to the request in `ctx` without keeping state. `body` is (Content-Type, bytes). True if
 /// it was sent.
 pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[u8])>) -> bool {
-    let Some(dst) = destination(ctx) else { return false };
+    let Some(dst) = destination(ctx) else {
+        return false;
+    };
     let fix = Fixup::of(ctx);
     let tag = stateless_tag(ctx);
     let extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
@@ -117,7 +141,10 @@ pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[
         server: server_value(),
     };
     build::reply(&ctx.msg, code, reason.as_bytes(), &options, &mut out);
-    hooks::LOCAL_REPLY.list().iter().for_each(|h| h(ctx, code, reason, &out));
+    hooks::LOCAL_REPLY
+        .list()
+        .iter()
+        .for_each(|h| h(ctx, code, reason, &out));
     send(ctx, &dst, &out)
 }
 
@@ -138,7 +165,11 @@ pub fn send(ctx: &mut Ctx, dst: &Dst, bytes: &[u8]) -> bool {
 /// Forwards the reply in `ctx` without state.
 pub fn forward(ctx: &mut Ctx) -> bool {
     let Some(dst) = next_destination(ctx) else {
-        crate::info!("core", "a reply from {} has no second Via to go to; it is dropped", ctx.rcv.src);
+        crate::info!(
+            "core",
+            "a reply from {} has no second Via to go to; it is dropped",
+            ctx.rcv.src
+        );
         return false;
     };
     let mut out = Vec::with_capacity(ctx.msg.buf().len() + 64);
@@ -152,7 +183,10 @@ pub fn via_value(ctx: &Ctx, dst: &Dst, branch: &str) -> Vec<u8> {
     let listen = crate::server().sockets.get(dst.socket);
     let (host, port) = match (&ctx.advertised, listen.map(|l| l.public())) {
         ((Some(h), p), Some((_, own))) => (h.as_str(), p.unwrap_or(own)),
-        ((None, p), Some((h, own))) => match (&crate::server().config.advertised, listen.and_then(|l| l.advertise.as_ref())) {
+        ((None, p), Some((h, own))) => match (
+            &crate::server().config.advertised,
+            listen.and_then(|l| l.advertise.as_ref()),
+        ) {
             ((Some(a), ap), None) => (a.as_str(), p.or(*ap).unwrap_or(own)),
             _ => (h, p.unwrap_or(own)),
         },
@@ -181,7 +215,11 @@ pub fn forward_request(ctx: &mut Ctx, dst: &Dst) -> bool {
     let via = via_value(ctx, dst, &branch);
     let fix = Fixup::of(ctx);
     let ruri = ctx.ruri().to_vec();
-    let routes = ctx.path.as_ref().map(|p| [b"Route: ", p.as_slice(), b"\r\n"].concat()).unwrap_or_default();
+    let routes = ctx
+        .path
+        .as_ref()
+        .map(|p| [b"Route: ", p.as_slice(), b"\r\n"].concat())
+        .unwrap_or_default();
     let options = ForwardOptions {
         top_via: fix.as_via(),
         routes: &routes,

@@ -55,7 +55,9 @@ impl Sockets {
     /// The first socket of a transport and address family: what requests are sent from unless the
     /// script or the destination says otherwise.
     pub fn first(&self, proto: Proto, v6: bool) -> Option<&Listen> {
-        self.0.iter().find(|l| l.proto == proto && l.addr.is_ipv6() == v6)
+        self.0
+            .iter()
+            .find(|l| l.proto == proto && l.addr.is_ipv6() == v6)
     }
 
     /// The socket with this name, or written `[proto:]host[:port]`.
@@ -64,7 +66,9 @@ impl Sockets {
             return Some(l);
         }
         let (proto, rest) = match text.split_once(':') {
-            Some((p, r)) if Proto::from_name(p.as_bytes()).is_some() => (Proto::from_name(p.as_bytes()), r),
+            Some((p, r)) if Proto::from_name(p.as_bytes()).is_some() => {
+                (Proto::from_name(p.as_bytes()), r)
+            }
             _ => (None, text),
         };
         let (host, port) = split_host_port(rest)?;
@@ -72,19 +76,31 @@ impl Sockets {
             proto.is_none_or(|p| p == l.proto)
                 && port.is_none_or(|p| p == l.addr.port())
                 && (l.host.trim_matches(['[', ']']).eq_ignore_ascii_case(host)
-                    || l.advertise.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(host)))
+                    || l.advertise
+                        .as_ref()
+                        .is_some_and(|(h, _)| h.eq_ignore_ascii_case(host)))
         })
     }
 
     /// Opens every address of the configuration. The error names the address and the likely fix.
-    pub fn open(listens: &[ast::Listen], default_port: u16, tcp: bool, tos: Option<u32>) -> Result<Sockets, String> {
+    pub fn open(
+        listens: &[ast::Listen],
+        default_port: u16,
+        tcp: bool,
+        tos: Option<u32>,
+    ) -> Result<Sockets, String> {
         let mut all = Sockets::default();
         for l in listens {
             let protos = match l.proto {
                 Some(ast::Proto::Udp) => vec![Proto::Udp],
                 Some(ast::Proto::Tcp) if !tcp => continue,
                 Some(ast::Proto::Tcp) => vec![Proto::Tcp],
-                Some(p) => return Err(format!("listen={}:…: this build has no {0} transport yet; use udp or tcp", p.as_str())),
+                Some(p) => {
+                    return Err(format!(
+                        "listen={}:…: this build has no {0} transport yet; use udp or tcp",
+                        p.as_str()
+                    ));
+                }
                 None if tcp => vec![Proto::Udp, Proto::Tcp],
                 None => vec![Proto::Udp],
             };
@@ -96,15 +112,25 @@ impl Sockets {
                     }
                     let fd = bind(proto, addr, tos)?;
                     // Port 0 asks the kernel for a free one: the real one is what we tell others.
-                    let addr = fd.local_addr().ok().and_then(|a| a.as_socket()).unwrap_or(addr);
+                    let addr = fd
+                        .local_addr()
+                        .ok()
+                        .and_then(|a| a.as_socket())
+                        .unwrap_or(addr);
                     all.0.push(Listen {
                         id: SocketId(all.0.len() as u16),
                         proto,
                         addr,
                         host: host_text(addr.ip()),
-                        advertise: l.advertise.as_ref().map(|a| (bracketed(&a.host), a.port.unwrap_or(addr.port()))),
+                        advertise: l
+                            .advertise
+                            .as_ref()
+                            .map(|a| (bracketed(&a.host), a.port.unwrap_or(addr.port()))),
                         name: l.name.clone(),
-                        workers: l.workers.and_then(|w| usize::try_from(w).ok()).filter(|w| *w > 0),
+                        workers: l
+                            .workers
+                            .and_then(|w| usize::try_from(w).ok())
+                            .filter(|w| *w > 0),
                         fd: Arc::new(fd),
                     });
                 }
@@ -139,7 +165,11 @@ pub fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_string() }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]")
+    } else {
+        host.to_string()
+    }
 }
 
 fn addresses(hosts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
@@ -158,7 +188,9 @@ fn addresses(hosts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
                         let v4 = a.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
                         v4.or_else(|| a.as_sockaddr_in6().map(|s| IpAddr::V6(s.ip())))
                     })
-                    .filter(|ip| !matches!(ip, IpAddr::V6(v) if (v.segments()[0] & 0xffc0) == 0xfe80))
+                    .filter(
+                        |ip| !matches!(ip, IpAddr::V6(v) if (v.segments()[0] & 0xffc0) == 0xfe80),
+                    )
                     .map(|ip| SocketAddr::new(ip, port))
                     .collect()
             })
@@ -169,7 +201,11 @@ fn addresses(hosts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
         }
         match (bare, port).to_socket_addrs() {
             Ok(found) => out.extend(found.take(1)),
-            Err(e) => return Err(format!("listen={h}: neither an address nor an interface, and the name doesn't resolve: {e}")),
+            Err(e) => {
+                return Err(format!(
+                    "listen={h}: neither an address nor an interface, and the name doesn't resolve: {e}"
+                ));
+            }
         }
     }
     Ok(out)
@@ -179,18 +215,31 @@ fn bind(proto: Proto, addr: SocketAddr, tos: Option<u32>) -> Result<Socket, Stri
     let what = format!("{}:{addr}", proto.name());
     let fail = |step: &str, e: std::io::Error| {
         let hint = match e.kind() {
-            std::io::ErrorKind::AddrInUse => "; another program listens there (see `ss -lnup`), or an older instance still runs",
+            std::io::ErrorKind::AddrInUse => {
+                "; another program listens there (see `ss -lnup`), or an older instance still runs"
+            }
             std::io::ErrorKind::AddrNotAvailable => "; the address isn't on this host",
-            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            }
             _ => "",
         };
         format!("can't {step} {what}: {e}{hint}")
     };
-    let domain = if addr.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
-    let (ty, p) = if proto == Proto::Udp { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+    let domain = if addr.is_ipv6() {
+        Domain::IPV6
+    } else {
+        Domain::IPV4
+    };
+    let (ty, p) = if proto == Proto::Udp {
+        (Type::DGRAM, Protocol::UDP)
+    } else {
+        (Type::STREAM, Protocol::TCP)
+    };
     let s = Socket::new(domain, ty, Some(p)).map_err(|e| fail("make a socket for", e))?;
     if addr.is_ipv6() {
-        s.set_only_v6(true).map_err(|e| fail("restrict to IPv6", e))?;
+        s.set_only_v6(true)
+            .map_err(|e| fail("restrict to IPv6", e))?;
     }
     if proto != Proto::Udp {
         s.set_reuse_address(true).map_err(|e| fail("reuse", e))?;

@@ -21,11 +21,17 @@ pub enum TargetError {
 
 /// Where a request with this next hop goes. `force` is the socket asked for (`$fs`), `came_by` the
 /// socket the message arrived on, which is preferred among equals.
-pub fn resolve(uri: &[u8], force: Option<SocketId>, came_by: Option<SocketId>) -> Result<Dst, TargetError> {
+pub fn resolve(
+    uri: &[u8],
+    force: Option<SocketId>,
+    came_by: Option<SocketId>,
+) -> Result<Dst, TargetError> {
     let shown = || String::from_utf8_lossy(uri).into_owned();
     let u = Uri::parse(uri).map_err(|_| TargetError::BadUri(shown()))?;
     let proto = match u.transport() {
-        Some(t) => Proto::from_name(t.as_str().as_bytes()).ok_or_else(|| TargetError::BadUri(shown()))?,
+        Some(t) => {
+            Proto::from_name(t.as_str().as_bytes()).ok_or_else(|| TargetError::BadUri(shown()))?
+        }
         None if u.scheme == olelo_sip::Scheme::Sips => Proto::Tls,
         None => Proto::Udp,
     };
@@ -37,18 +43,37 @@ pub fn resolve(uri: &[u8], force: Option<SocketId>, came_by: Option<SocketId>) -
 }
 
 /// The destination for a transport and address, with a socket to send from.
-pub fn to(proto: Proto, addr: SocketAddr, force: Option<SocketId>, came_by: Option<SocketId>) -> Result<Dst, TargetError> {
+pub fn to(
+    proto: Proto,
+    addr: SocketAddr,
+    force: Option<SocketId>,
+    came_by: Option<SocketId>,
+) -> Result<Dst, TargetError> {
     let sockets = &crate::server().sockets;
     let fits = |id: SocketId| {
-        sockets.get(id).filter(|l| l.proto == proto && l.addr.is_ipv6() == addr.is_ipv6()).map(|l| l.id)
+        sockets
+            .get(id)
+            .filter(|l| l.proto == proto && l.addr.is_ipv6() == addr.is_ipv6())
+            .map(|l| l.id)
     };
     let socket = force
         .and_then(fits)
-        .or_else(|| crate::server().config.mhomed.then(|| by_route(proto, addr)).flatten())
+        .or_else(|| {
+            crate::server()
+                .config
+                .mhomed
+                .then(|| by_route(proto, addr))
+                .flatten()
+        })
         .or_else(|| came_by.and_then(fits))
         .or_else(|| sockets.first(proto, addr.is_ipv6()).map(|l| l.id));
     match socket {
-        Some(socket) => Ok(Dst { proto, addr, socket, conn: None }),
+        Some(socket) => Ok(Dst {
+            proto,
+            addr,
+            socket,
+            conn: None,
+        }),
         None => Err(TargetError::NoSocket(proto.name())),
     }
 }
@@ -68,14 +93,27 @@ pub fn resolve_host(host: &str, proto: Proto) -> Option<IpAddr> {
     }
     let sockets = &crate::server().sockets;
     let found = crate::dns::lookup(bare);
-    found.iter().find(|ip| sockets.first(proto, ip.is_ipv6()).is_some()).or(found.first()).copied()
+    found
+        .iter()
+        .find(|ip| sockets.first(proto, ip.is_ipv6()).is_some())
+        .or(found.first())
+        .copied()
 }
 
 /// The socket whose address the kernel would use towards `addr` (`mhomed`).
 fn by_route(proto: Proto, addr: SocketAddr) -> Option<SocketId> {
-    let any: SocketAddr = if addr.is_ipv6() { "[::]:0".parse().ok()? } else { "0.0.0.0:0".parse().ok()? };
+    let any: SocketAddr = if addr.is_ipv6() {
+        "[::]:0".parse().ok()?
+    } else {
+        "0.0.0.0:0".parse().ok()?
+    };
     let probe = std::net::UdpSocket::bind(any).ok()?;
     probe.connect(addr).ok()?;
     let local = probe.local_addr().ok()?.ip();
-    crate::server().sockets.0.iter().find(|l| l.proto == proto && l.addr.ip() == local).map(|l| l.id)
+    crate::server()
+        .sockets
+        .0
+        .iter()
+        .find(|l| l.proto == proto && l.addr.ip() == local)
+        .map(|l| l.id)
 }

@@ -24,16 +24,47 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 /// Statistics of this file.
-pub static STATS: [&Stat; 9] = [&OPENED, &ACCEPTED, &ESTABLISHED, &RESETS, &CONNECT_FAILED, &CURRENT, &QUEUE_FULL, &TIMEOUTS, &REFUSED];
+pub static STATS: [&Stat; 9] = [
+    &OPENED,
+    &ACCEPTED,
+    &ESTABLISHED,
+    &RESETS,
+    &CONNECT_FAILED,
+    &CURRENT,
+    &QUEUE_FULL,
+    &TIMEOUTS,
+    &REFUSED,
+];
 static OPENED: Stat = Stat::counter("tcp", "connect_success", "connections opened");
 static ACCEPTED: Stat = Stat::counter("tcp", "passive_open", "connections accepted");
 static ESTABLISHED: Stat = Stat::counter("tcp", "established", "connections established");
 static RESETS: Stat = Stat::counter("tcp", "con_reset", "connections ended by an error");
-static CONNECT_FAILED: Stat = Stat::counter("tcp", "connect_failed", "connections that could not be opened");
-static QUEUE_FULL: Stat = Stat::counter("tcp", "sendq_full", "messages refused because too much waits to be sent");
-static TIMEOUTS: Stat = Stat::counter("tcp", "con_timeout", "connections closed because they were idle");
-static REFUSED: Stat = Stat::counter("tcp", "local_reject", "connections refused because there are too many");
-static CURRENT: Stat = Stat::computed("tcp", "current_opened_connections", "connections open now", || connections() as i64);
+static CONNECT_FAILED: Stat = Stat::counter(
+    "tcp",
+    "connect_failed",
+    "connections that could not be opened",
+);
+static QUEUE_FULL: Stat = Stat::counter(
+    "tcp",
+    "sendq_full",
+    "messages refused because too much waits to be sent",
+);
+static TIMEOUTS: Stat = Stat::counter(
+    "tcp",
+    "con_timeout",
+    "connections closed because they were idle",
+);
+static REFUSED: Stat = Stat::counter(
+    "tcp",
+    "local_reject",
+    "connections refused because there are too many",
+);
+static CURRENT: Stat = Stat::computed(
+    "tcp",
+    "current_opened_connections",
+    "connections open now",
+    || connections() as i64,
+);
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
 
@@ -54,9 +85,16 @@ pub(crate) fn create(slots: &[u16]) -> Result<(), String> {
     let table = Table::create("tcp", 4096, tag).map_err(|e| e.to_string())?;
     let mut workers = Vec::new();
     for s in slots {
-        workers.push((*s, Queue::create(&format!("tcp-{s}"), POSTS).map_err(|e| e.to_string())?));
+        workers.push((
+            *s,
+            Queue::create(&format!("tcp-{s}"), POSTS).map_err(|e| e.to_string())?,
+        ));
     }
-    let _ = SHARED.set(Shared { table, workers, tag });
+    let _ = SHARED.set(Shared {
+        table,
+        workers,
+        tag,
+    });
     Ok(())
 }
 
@@ -80,7 +118,11 @@ pub fn list() -> Vec<(SocketAddr, ConnId)> {
 pub(crate) fn worker_died(slot: u16) {
     let Some(s) = SHARED.get() else { return };
     s.table.for_each_bucket(|b| {
-        let gone: Vec<_> = b.iter().filter(|r| decode_entry(r.bytes()).is_some_and(|(_, c)| c.slot == slot)).map(|r| r.id()).collect();
+        let gone: Vec<_> = b
+            .iter()
+            .filter(|r| decode_entry(r.bytes()).is_some_and(|(_, c)| c.slot == slot))
+            .map(|r| r.id())
+            .collect();
         for id in gone {
             b.remove(id);
         }
@@ -91,7 +133,10 @@ pub(crate) fn worker_died(slot: u16) {
 pub fn find(peer: SocketAddr) -> Option<ConnId> {
     let s = SHARED.get()?;
     let b = s.table.lock(hash(peer));
-    b.iter().filter_map(|r| decode_entry(r.bytes())).find(|(a, _)| *a == peer).map(|(_, c)| c)
+    b.iter()
+        .filter_map(|r| decode_entry(r.bytes()))
+        .find(|(a, _)| *a == peer)
+        .map(|(_, c)| c)
 }
 
 /// Sends on the connection to `dst`, opening one where there is none.
@@ -100,10 +145,17 @@ pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
     if conn.is_none() && crate::server().config.tcp_no_connect {
         return Err(SendError::NoConnection(dst.addr));
     }
-    if let Some(result) = WORKER.with_borrow_mut(|w| w.as_mut().and_then(|w| w.send_here(conn, dst, bytes))) {
+    if let Some(result) =
+        WORKER.with_borrow_mut(|w| w.as_mut().and_then(|w| w.send_here(conn, dst, bytes)))
+    {
         return result.map_err(|e| match e {
             ConnError::QueueFull(_) => SendError::Full(dst.addr),
-            ConnError::Io(source) => SendError::Io { proto: "tcp", addr: dst.addr, bytes: bytes.len(), source },
+            ConnError::Io(source) => SendError::Io {
+                proto: "tcp",
+                addr: dst.addr,
+                bytes: bytes.len(),
+                source,
+            },
             _ => SendError::NoConnection(dst.addr),
         });
     }
@@ -112,7 +164,10 @@ pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
 
 /// Posts bytes to the worker that owns the connection, or that is to open it.
 fn post(conn: Option<ConnId>, dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
-    let s = SHARED.get().filter(|s| !s.workers.is_empty()).ok_or(SendError::NoSocket("tcp"))?;
+    let s = SHARED
+        .get()
+        .filter(|s| !s.workers.is_empty())
+        .ok_or(SendError::NoSocket("tcp"))?;
     let (slot, queue) = match conn {
         Some(c) => s.workers.iter().find(|(slot, _)| *slot == c.slot),
         // The same peer always goes to the same worker, so that two senders open one connection.
@@ -149,23 +204,45 @@ const KEY_LISTEN: u64 = 1 << 41;
 
 /// Accepts, reads and sends until `go_on` says stop, handing each message to `route`. `upkeep` runs
 /// whenever the worker was woken or a second has passed.
-pub fn event_loop(slot: u16, mut go_on: impl FnMut() -> bool, mut route: impl FnMut(Received, &[u8])) -> Result<(), String> {
+pub fn event_loop(
+    slot: u16,
+    mut go_on: impl FnMut() -> bool,
+    mut route: impl FnMut(Received, &[u8]),
+) -> Result<(), String> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
-    let listens: Vec<&Listen> = crate::server().sockets.0.iter().filter(|l| l.proto == Proto::Tcp).collect();
+    let listens: Vec<&Listen> = crate::server()
+        .sockets
+        .0
+        .iter()
+        .filter(|l| l.proto == Proto::Tcp)
+        .collect();
     for (i, l) in listens.iter().enumerate() {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        epoll.add(l.fd.as_fd(), EpollEvent::new(flags, KEY_LISTEN + i as u64)).map_err(|e| format!("epoll: {e}"))?;
+        epoll
+            .add(l.fd.as_fd(), EpollEvent::new(flags, KEY_LISTEN + i as u64))
+            .map_err(|e| format!("epoll: {e}"))?;
     }
     let wake = olelo_ipc::wake::event_fd(slot).ok_or("no wake-up for this slot")?;
-    epoll.add(wake, EpollEvent::new(EpollFlags::EPOLLIN, KEY_WAKE)).map_err(|e| format!("epoll: {e}"))?;
+    epoll
+        .add(wake, EpollEvent::new(EpollFlags::EPOLLIN, KEY_WAKE))
+        .map_err(|e| format!("epoll: {e}"))?;
     // Numbers go on from the clock, so that a respawned worker doesn't take up a dead one's.
     let next = (monotonic_ms() as u32) | 1;
-    WORKER.set(Some(Worker { slot, epoll, conns: HashMap::new(), next }));
+    WORKER.set(Some(Worker {
+        slot,
+        epoll,
+        conns: HashMap::new(),
+        next,
+    }));
     let mut events = vec![EpollEvent::empty(); 64];
     let mut swept = monotonic_ms();
     while go_on() {
         let n = WORKER.with_borrow(|w| {
-            w.as_ref().map_or(0, |w| w.epoll.wait(&mut events, EpollTimeout::from(1000u16)).unwrap_or(0))
+            w.as_ref().map_or(0, |w| {
+                w.epoll
+                    .wait(&mut events, EpollTimeout::from(1000u16))
+                    .unwrap_or(0)
+            })
         });
         let mut input = Vec::new();
         WORKER.with_borrow_mut(|w| {
@@ -204,7 +281,9 @@ pub fn event_loop(slot: u16, mut go_on: impl FnMut() -> bool, mut route: impl Fn
 /// Registers another address for a connection of this worker (`;alias`, `tcp_accept_aliases`).
 pub fn add_alias(conn: ConnId, alias: SocketAddr) {
     WORKER.with_borrow_mut(|w| {
-        let Some(c) = w.as_mut().and_then(|w| w.conns.get_mut(&conn.number)) else { return };
+        let Some(c) = w.as_mut().and_then(|w| w.conns.get_mut(&conn.number)) else {
+            return;
+        };
         if c.id == conn && c.aliases.len() < 8 && !c.aliases.contains(&alias) {
             c.aliases.push(alias);
             remember(alias, conn);
@@ -214,18 +293,25 @@ pub fn add_alias(conn: ConnId, alias: SocketAddr) {
 
 /// Asks the owner to close the connection once what waits is sent. False: not known here.
 pub fn set_lifetime(conn: ConnId, seconds: u64) -> bool {
-    WORKER.with_borrow_mut(|w| match w.as_mut().and_then(|w| w.conns.get_mut(&conn.number)) {
-        Some(c) if c.id == conn => {
-            c.expires_ms = monotonic_ms() + seconds * 1000;
-            true
-        }
-        _ => false,
-    })
+    WORKER.with_borrow_mut(
+        |w| match w.as_mut().and_then(|w| w.conns.get_mut(&conn.number)) {
+            Some(c) if c.id == conn => {
+                c.expires_ms = monotonic_ms() + seconds * 1000;
+                true
+            }
+            _ => false,
+        },
+    )
 }
 
 impl Worker {
     /// Sends if this worker owns the connection or is the one to open it.
-    fn send_here(&mut self, conn: Option<ConnId>, dst: &Dst, bytes: &[u8]) -> Option<Result<(), ConnError>> {
+    fn send_here(
+        &mut self,
+        conn: Option<ConnId>,
+        dst: &Dst,
+        bytes: &[u8],
+    ) -> Option<Result<(), ConnError>> {
         let id = match conn {
             Some(c) if c.slot != self.slot => return None,
             Some(c) if self.conns.contains_key(&c.number) => c,
@@ -252,11 +338,19 @@ impl Worker {
     }
 
     fn connect(&mut self, dst: &Dst) -> Result<ConnId, ConnError> {
-        let domain = if dst.addr.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+        let domain = if dst.addr.is_ipv6() {
+            Domain::IPV6
+        } else {
+            Domain::IPV4
+        };
         let s = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         s.set_nonblocking(true)?;
         s.set_tcp_nodelay(true)?;
-        if let Some(l) = crate::server().sockets.get(dst.socket).filter(|l| !l.addr.ip().is_unspecified()) {
+        if let Some(l) = crate::server()
+            .sockets
+            .get(dst.socket)
+            .filter(|l| !l.addr.ip().is_unspecified())
+        {
             s.bind(&SocketAddr::new(l.addr.ip(), 0).into())?;
         }
         if let Err(e) = s.connect(&dst.addr.into())
@@ -287,7 +381,11 @@ impl Worker {
             }
             let _ = s.set_nonblocking(true);
             let _ = s.set_tcp_nodelay(true);
-            let local = s.local_addr().ok().and_then(|a| a.as_socket()).unwrap_or(l.addr);
+            let local = s
+                .local_addr()
+                .ok()
+                .and_then(|a| a.as_socket())
+                .unwrap_or(l.addr);
             match self.adopt(s.into(), peer, local, l.id, false) {
                 Ok(_) => ACCEPTED.inc(),
                 Err(e) => crate::warn!("core", "connection from {peer}: {e}"),
@@ -295,16 +393,32 @@ impl Worker {
         }
     }
 
-    fn adopt(&mut self, s: std::net::TcpStream, peer: SocketAddr, local: SocketAddr, socket: SocketId, connecting: bool) -> Result<ConnId, ConnError> {
-        let id = ConnId { slot: self.slot, number: self.next };
+    fn adopt(
+        &mut self,
+        s: std::net::TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        socket: SocketId,
+        connecting: bool,
+    ) -> Result<ConnId, ConnError> {
+        let id = ConnId {
+            slot: self.slot,
+            number: self.next,
+        };
         self.next = self.next.wrapping_add(1).max(1);
         let mut c = Conn::new(id, s, peer, local, socket, connecting);
         let config = &crate::server().config;
-        let life = if connecting { config.tcp_connect_timeout } else { config.tcp_connection_lifetime };
+        let life = if connecting {
+            config.tcp_connect_timeout
+        } else {
+            config.tcp_connection_lifetime
+        };
         c.expires_ms = monotonic_ms() + life * 1000;
         let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         flags.set(EpollFlags::EPOLLOUT, connecting);
-        self.epoll.add(c.stream(), EpollEvent::new(flags, u64::from(id.number))).map_err(std::io::Error::from)?;
+        self.epoll
+            .add(c.stream(), EpollEvent::new(flags, u64::from(id.number)))
+            .map_err(std::io::Error::from)?;
         remember(peer, id);
         self.conns.insert(id.number, c);
         if !connecting {
@@ -316,10 +430,15 @@ impl Worker {
     /// A connection can be read or written.
     fn ready(&mut self, number: u32, events: EpollFlags, input: &mut Vec<(Received, Vec<u8>)>) {
         let now = monotonic_ms();
-        let Some(c) = self.conns.get_mut(&number) else { return };
+        let Some(c) = self.conns.get_mut(&number) else {
+            return;
+        };
         let config = &crate::server().config;
         let result = (|| {
-            if c.connecting && events.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
+            if c.connecting
+                && events
+                    .intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP)
+            {
                 c.take_error()?;
                 c.connecting = false;
                 c.expires_ms = now + config.tcp_connection_lifetime * 1000;
@@ -329,8 +448,16 @@ impl Worker {
             if events.contains(EpollFlags::EPOLLOUT) {
                 c.flush(now)?;
             }
-            if events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP) {
-                let rcv = Received { proto: Proto::Tcp, src: c.peer, dst: c.local, socket: c.socket, conn: Some(c.id) };
+            if events
+                .intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP)
+            {
+                let rcv = Received {
+                    proto: Proto::Tcp,
+                    src: c.peer,
+                    dst: c.local,
+                    socket: c.socket,
+                    conn: Some(c.id),
+                };
                 let mut pings = 0;
                 // A peer that never stops sending gets a bounded share of each turn.
                 for _ in 0..4 {
@@ -342,7 +469,9 @@ impl Worker {
                         break;
                     }
                 }
-                c.expires_ms = c.expires_ms.max(now + config.tcp_connection_lifetime * 1000);
+                c.expires_ms = c
+                    .expires_ms
+                    .max(now + config.tcp_connection_lifetime * 1000);
                 if pings > 0 && config.tcp_crlf_ping {
                     c.send(b"\r\n", now)?;
                 }
@@ -368,13 +497,28 @@ impl Worker {
     /// Takes the bytes that other processes posted.
     fn take_posts(&mut self) {
         let Some(s) = SHARED.get() else { return };
-        let Some((_, queue)) = s.workers.iter().find(|(slot, _)| *slot == self.slot) else { return };
+        let Some((_, queue)) = s.workers.iter().find(|(slot, _)| *slot == self.slot) else {
+            return;
+        };
         for _ in 0..POSTS {
             let Some(blob) = queue.pop() else { return };
             let b = blob.as_bytes();
-            let (Some(conn), Some(socket), Some(addr)) = (word(b, 0), b.get(8..10), b.get(10..29).and_then(decode_addr)) else { continue };
-            let conn = ConnId::from_bits(conn).or_else(|| find(addr)).filter(|c| c.slot == self.slot);
-            let dst = Dst { proto: Proto::Tcp, addr, socket: SocketId(u16::from_le_bytes([socket[0], socket[1]])), conn };
+            let (Some(conn), Some(socket), Some(addr)) = (
+                word(b, 0),
+                b.get(8..10),
+                b.get(10..29).and_then(decode_addr),
+            ) else {
+                continue;
+            };
+            let conn = ConnId::from_bits(conn)
+                .or_else(|| find(addr))
+                .filter(|c| c.slot == self.slot);
+            let dst = Dst {
+                proto: Proto::Tcp,
+                addr,
+                socket: SocketId(u16::from_le_bytes([socket[0], socket[1]])),
+                conn,
+            };
             if let Some(Err(e)) = self.send_here(conn, &dst, b.get(29..).unwrap_or_default()) {
                 super::ERR_SEND.inc();
                 crate::warn!("core", "can't send to tcp:{addr}: {e}");
@@ -384,17 +528,27 @@ impl Worker {
 
     /// Asks for write events only while something waits.
     fn watch(&mut self, number: u32) {
-        let Some(c) = self.conns.get(&number) else { return };
+        let Some(c) = self.conns.get(&number) else {
+            return;
+        };
         let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         flags.set(EpollFlags::EPOLLOUT, c.has_output());
-        let _ = self.epoll.modify(c.stream(), &mut EpollEvent::new(flags, u64::from(number)));
+        let _ = self
+            .epoll
+            .modify(c.stream(), &mut EpollEvent::new(flags, u64::from(number)));
     }
 
     fn sweep(&mut self, now: u64) {
         let config = &crate::server().config;
-        let stuck = |c: &Conn| c.blocked_since_ms != 0 && now > c.blocked_since_ms + config.tcp_send_timeout * 1000;
-        let old: Vec<(u32, bool)> =
-            self.conns.values().filter(|c| now > c.expires_ms || stuck(c)).map(|c| (c.id.number, c.connecting)).collect();
+        let stuck = |c: &Conn| {
+            c.blocked_since_ms != 0 && now > c.blocked_since_ms + config.tcp_send_timeout * 1000
+        };
+        let old: Vec<(u32, bool)> = self
+            .conns
+            .values()
+            .filter(|c| now > c.expires_ms || stuck(c))
+            .map(|c| (c.id.number, c.connecting))
+            .collect();
         for (number, connecting) in old {
             if connecting {
                 CONNECT_FAILED.inc();
@@ -406,7 +560,9 @@ impl Worker {
     }
 
     fn close(&mut self, number: u32, reset: bool) {
-        let Some(c) = self.conns.remove(&number) else { return };
+        let Some(c) = self.conns.remove(&number) else {
+            return;
+        };
         if reset {
             RESETS.inc();
         }
@@ -422,15 +578,23 @@ fn remember(peer: SocketAddr, id: ConnId) {
     let Some(s) = SHARED.get() else { return };
     let mut b = s.table.lock(hash(peer));
     let entry = encode_addr(peer);
-    if b.insert(&[&entry, &id.to_bits().to_le_bytes()], Vec::new(), &[]).is_err() {
-        crate::warn!("core", "shared memory is short: the connection to {peer} won't be reused by other workers");
+    if b.insert(&[&entry, &id.to_bits().to_le_bytes()], Vec::new(), &[])
+        .is_err()
+    {
+        crate::warn!(
+            "core",
+            "shared memory is short: the connection to {peer} won't be reused by other workers"
+        );
     }
 }
 
 fn forget(peer: SocketAddr, id: ConnId) {
     let Some(s) = SHARED.get() else { return };
     let mut b = s.table.lock(hash(peer));
-    let found = b.iter().find(|r| decode_entry(r.bytes()) == Some((peer, id))).map(|r| r.id());
+    let found = b
+        .iter()
+        .find(|r| decode_entry(r.bytes()) == Some((peer, id)))
+        .map(|r| r.id());
     if let Some(n) = found {
         b.remove(n);
     }
@@ -467,7 +631,10 @@ fn decode_addr(b: &[u8]) -> Option<SocketAddr> {
         6 => IpAddr::from(<[u8; 16]>::try_from(b.get(1..17)?).ok()?),
         _ => return None,
     };
-    Some(SocketAddr::new(ip, u16::from_le_bytes(b.get(17..19)?.try_into().ok()?)))
+    Some(SocketAddr::new(
+        ip,
+        u16::from_le_bytes(b.get(17..19)?.try_into().ok()?),
+    ))
 }
 
 fn decode_entry(b: &[u8]) -> Option<(SocketAddr, ConnId)> {

@@ -59,7 +59,14 @@ pub struct Conn {
 
 impl Conn {
     /// Wraps a non-blocking stream.
-    pub fn new(id: ConnId, stream: TcpStream, peer: SocketAddr, local: SocketAddr, socket: SocketId, connecting: bool) -> Conn {
+    pub fn new(
+        id: ConnId,
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        socket: SocketId,
+        connecting: bool,
+    ) -> Conn {
         let config = &crate::server().config;
         Conn {
             id,
@@ -72,7 +79,8 @@ impl Conn {
             aliases: Vec::new(),
             stream,
             input: Vec::new(),
-            framer: Framer::new(config.msg_recv_max_size).accept_no_content_length(config.tcp_accept_no_cl),
+            framer: Framer::new(config.msg_recv_max_size)
+                .accept_no_content_length(config.tcp_accept_no_cl),
             output: VecDeque::new(),
             most_waiting: config.tcp_conn_wq_max,
         }
@@ -90,7 +98,12 @@ impl Conn {
         let n = match self.stream.read(&mut buf) {
             Ok(0) => return Err(ConnError::Closed),
             Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => return Ok(false),
+            Err(e)
+                if e.kind() == io::ErrorKind::WouldBlock
+                    || e.kind() == io::ErrorKind::Interrupted =>
+            {
+                return Ok(false);
+            }
             Err(e) => return Err(e.into()),
         };
         self.input.extend_from_slice(&buf[..n]);
@@ -106,8 +119,16 @@ impl Conn {
                     each(Input::Message(self.input[used..used + len].to_vec()));
                     used += len;
                 }
-                Frame::TooLarge => break Err(ConnError::Framing("a message is larger than msg_recv_max_size")),
-                Frame::Bad => break Err(ConnError::Framing("the bytes are no SIP message with a Content-Length")),
+                Frame::TooLarge => {
+                    break Err(ConnError::Framing(
+                        "a message is larger than msg_recv_max_size",
+                    ));
+                }
+                Frame::Bad => {
+                    break Err(ConnError::Framing(
+                        "the bytes are no SIP message with a Content-Length",
+                    ));
+                }
             }
         };
         self.input.drain(..used);

@@ -21,7 +21,11 @@ const LARGEST: usize = 65536;
 
 /// Receives on `listen` until `go_on` says stop, handing each message to `route`. A signal ends the
 /// wait, so that `go_on` is asked and the worker can see what it was woken for.
-pub fn receive_loop(listen: &Listen, mut go_on: impl FnMut() -> bool, mut route: impl FnMut(Received, &[u8])) {
+pub fn receive_loop(
+    listen: &Listen,
+    mut go_on: impl FnMut() -> bool,
+    mut route: impl FnMut(Received, &[u8]),
+) {
     let fd = listen.fd.as_raw_fd();
     let mut buffers = vec![vec![0u8; LARGEST]; BATCH];
     let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
@@ -29,9 +33,18 @@ pub fn receive_loop(listen: &Listen, mut go_on: impl FnMut() -> bool, mut route:
     while go_on() {
         lengths.clear();
         {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers.iter_mut().map(|b| [IoSliceMut::new(b)]).collect();
-            match recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None) {
-                Ok(got) => lengths.extend(got.map(|m| (m.bytes, m.address.as_ref().and_then(to_std)))),
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                buffers.iter_mut().map(|b| [IoSliceMut::new(b)]).collect();
+            match recvmmsg(
+                fd,
+                &mut headers,
+                slices.iter_mut(),
+                MsgFlags::MSG_WAITFORONE,
+                None,
+            ) {
+                Ok(got) => {
+                    lengths.extend(got.map(|m| (m.bytes, m.address.as_ref().and_then(to_std))))
+                }
                 Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => continue,
                 Err(e) => {
                     // An ICMP error of an earlier send, or memory: the socket itself is still good.
@@ -42,8 +55,19 @@ pub fn receive_loop(listen: &Listen, mut go_on: impl FnMut() -> bool, mut route:
         }
         hold();
         for (i, (len, from)) in lengths.iter().enumerate() {
-            let (Some(src), Some(bytes)) = (*from, buffers[i].get(..*len)) else { continue };
-            route(Received { proto: listen.proto, src, dst: listen.addr, socket: listen.id, conn: None }, bytes);
+            let (Some(src), Some(bytes)) = (*from, buffers[i].get(..*len)) else {
+                continue;
+            };
+            route(
+                Received {
+                    proto: listen.proto,
+                    src,
+                    dst: listen.addr,
+                    socket: listen.id,
+                    conn: None,
+                },
+                bytes,
+            );
         }
         flush();
     }
@@ -79,7 +103,12 @@ pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
     }
     match listen.fd.send_to(bytes, &dst.addr.into()) {
         Ok(_) => Ok(()),
-        Err(source) => Err(SendError::Io { proto: "udp", addr: dst.addr, bytes: bytes.len(), source }),
+        Err(source) => Err(SendError::Io {
+            proto: "udp",
+            addr: dst.addr,
+            bytes: bytes.len(),
+            source,
+        }),
     }
 }
 
@@ -95,7 +124,11 @@ pub fn flush() {
         let mut waiting = std::mem::take(&mut o.waiting);
         let mut rest = waiting.as_slice();
         while let Some((socket, ..)) = rest.first() {
-            let n = rest.iter().take(64).take_while(|(s, ..)| s == socket).count();
+            let n = rest
+                .iter()
+                .take(64)
+                .take_while(|(s, ..)| s == socket)
+                .count();
             send_run(*socket, &rest[..n]);
             rest = &rest[n..];
         }
@@ -110,19 +143,35 @@ pub fn flush() {
 
 /// Sends messages of one socket, one system call for all of them where that works.
 fn send_run(socket: SocketId, run: &[(SocketId, SocketAddr, Vec<u8>)]) {
-    let Some(listen) = crate::server().sockets.get(socket) else { return };
+    let Some(listen) = crate::server().sockets.get(socket) else {
+        return;
+    };
     let one = |(_, addr, bytes): &(SocketId, SocketAddr, Vec<u8>)| {
         if let Err(e) = listen.fd.send_to(bytes, &(*addr).into()) {
             super::ERR_SEND.inc();
-            crate::error!("core", "can't send {} bytes to udp:{addr}: {e}", bytes.len());
+            crate::error!(
+                "core",
+                "can't send {} bytes to udp:{addr}: {e}",
+                bytes.len()
+            );
         }
     };
     let mut sent = 0;
     if run.len() > 1 {
         let slices: Vec<[IoSlice<'_>; 1]> = run.iter().map(|(.., b)| [IoSlice::new(b)]).collect();
-        let addrs: Vec<Option<SockaddrStorage>> = run.iter().map(|(_, a, _)| Some(SockaddrStorage::from(*a))).collect();
+        let addrs: Vec<Option<SockaddrStorage>> = run
+            .iter()
+            .map(|(_, a, _)| Some(SockaddrStorage::from(*a)))
+            .collect();
         let mut headers = MultiHeaders::preallocate(run.len(), None);
-        if let Ok(done) = sendmmsg(listen.fd.as_raw_fd(), &mut headers, &slices, &addrs, [], MsgFlags::empty()) {
+        if let Ok(done) = sendmmsg(
+            listen.fd.as_raw_fd(),
+            &mut headers,
+            &slices,
+            &addrs,
+            [],
+            MsgFlags::empty(),
+        ) {
             sent = done.count();
         }
     }
@@ -134,5 +183,8 @@ fn send_run(socket: SocketId, run: &[(SocketId, SocketAddr, Vec<u8>)]) {
 fn to_std(a: &SockaddrStorage) -> Option<SocketAddr> {
     a.as_sockaddr_in()
         .map(|s| SocketAddr::new(s.ip().into(), s.port()))
-        .or_else(|| a.as_sockaddr_in6().map(|s| SocketAddr::new(s.ip().into(), s.port())))
+        .or_else(|| {
+            a.as_sockaddr_in6()
+                .map(|s| SocketAddr::new(s.ip().into(), s.port()))
+        })
 }

@@ -28,11 +28,19 @@ pub struct BootError {
 
 impl BootError {
     fn new(message: impl Into<String>) -> Self {
-        BootError { span: None, message: message.into(), help: None }
+        BootError {
+            span: None,
+            message: message.into(),
+            help: None,
+        }
     }
 
     fn at(span: Span, message: impl Into<String>) -> Self {
-        BootError { span: Some(span), message: message.into(), help: None }
+        BootError {
+            span: Some(span),
+            message: message.into(),
+            help: None,
+        }
     }
 
     fn help(mut self, help: Option<String>) -> Self {
@@ -46,7 +54,11 @@ pub type Available = (&'static str, fn() -> Module);
 
 /// Brings the modules of the configuration to life and gives them their parameters. All faults of
 /// all lines are returned, not only the first.
-pub fn load_modules(tree: &Config, core: Vec<Module>, available: &[Available]) -> Result<Registry, Vec<BootError>> {
+pub fn load_modules(
+    tree: &Config,
+    core: Vec<Module>,
+    available: &[Available],
+) -> Result<Registry, Vec<BootError>> {
     let mut errors = Vec::new();
     let mut modules = core;
     for l in &tree.modules {
@@ -57,18 +69,32 @@ pub fn load_modules(tree: &Config, core: Vec<Module>, available: &[Available]) -
         match available.iter().find(|(n, _)| *n == name) {
             Some((_, make)) => modules.push(make()),
             None => errors.push(
-                BootError::at(l.span, format!("no module \"{name}\" in this build"))
-                    .help(nearest(name, available.iter().map(|(n, _)| *n)).map(|n| format!("did you mean \"{n}.so\"?"))),
+                BootError::at(l.span, format!("no module \"{name}\" in this build")).help(
+                    nearest(name, available.iter().map(|(n, _)| *n))
+                        .map(|n| format!("did you mean \"{n}.so\"?")),
+                ),
             ),
         }
     }
     for (i, m) in modules.iter().enumerate() {
         for d in &m.depends {
             if !modules.iter().any(|o| o.name == *d) {
-                let span = tree.modules.iter().find(|l| l.short_name() == m.name).map(|l| l.span);
-                let e = BootError { span, message: format!("module \"{}\" needs \"{d}\"", m.name), help: None };
+                let span = tree
+                    .modules
+                    .iter()
+                    .find(|l| l.short_name() == m.name)
+                    .map(|l| l.span);
+                let e = BootError {
+                    span,
+                    message: format!("module \"{}\" needs \"{d}\"", m.name),
+                    help: None,
+                };
                 errors.push(e.help(Some(format!("add loadmodule \"{d}.so\" before it"))));
-            } else if modules.iter().position(|o| o.name == *d).is_some_and(|p| p > i) {
+            } else if modules
+                .iter()
+                .position(|o| o.name == *d)
+                .is_some_and(|p| p > i)
+            {
                 // Order only matters for `init`, which runs in dependency order below.
             }
         }
@@ -77,7 +103,11 @@ pub fn load_modules(tree: &Config, core: Vec<Module>, available: &[Available]) -
     for p in &tree.modparams {
         set_param(p, &modules, available, &mut errors);
     }
-    if errors.is_empty() { Ok(Registry::new(modules)) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(Registry::new(modules))
+    } else {
+        Err(errors)
+    }
 }
 
 /// Puts a module behind those it needs, otherwise keeping the order of the configuration.
@@ -85,56 +115,116 @@ fn sort_by_dependency(modules: &mut Vec<Module>) {
     let mut sorted: Vec<Module> = Vec::with_capacity(modules.len());
     while !modules.is_empty() {
         let ready = modules.iter().position(|m| {
-            m.depends.iter().all(|d| sorted.iter().any(|s| s.name == *d) || !modules.iter().any(|o| o.name == *d))
+            m.depends.iter().all(|d| {
+                sorted.iter().any(|s| s.name == *d) || !modules.iter().any(|o| o.name == *d)
+            })
         });
         sorted.push(modules.remove(ready.unwrap_or(0)));
     }
     *modules = sorted;
 }
 
-fn set_param(p: &ast::ModParam, modules: &[Module], available: &[Available], errors: &mut Vec<BootError>) {
+fn set_param(
+    p: &ast::ModParam,
+    modules: &[Module],
+    available: &[Available],
+    errors: &mut Vec<BootError>,
+) {
     let value = match &p.value {
         ModParamValue::Int(i) => ParamValue::Int(*i),
         ModParamValue::Str(s) => ParamValue::Str(s.clone()),
     };
     let mut matched = false;
     for name in &p.modules {
-        let Some(m) = modules.iter().find(|m| m.name == name.as_str()) else { continue };
+        let Some(m) = modules.iter().find(|m| m.name == name.as_str()) else {
+            continue;
+        };
         matched = true;
         let Some(param) = m.params.iter().find(|q| q.name == p.name) else {
             errors.push(
-                BootError::at(p.name_span, format!("module \"{name}\" has no parameter \"{}\"", p.name))
-                    .help(nearest(&p.name, m.params.iter().map(|q| q.name)).map(|n| format!("did you mean \"{n}\"?"))),
+                BootError::at(
+                    p.name_span,
+                    format!("module \"{name}\" has no parameter \"{}\"", p.name),
+                )
+                .help(
+                    nearest(&p.name, m.params.iter().map(|q| q.name))
+                        .map(|n| format!("did you mean \"{n}\"?")),
+                ),
             );
             continue;
         };
         if let Err(e) = param.set(&value) {
-            errors.push(BootError::at(p.value_span, format!("modparam \"{name}\", \"{}\": {e}", p.name)));
+            errors.push(BootError::at(
+                p.value_span,
+                format!("modparam \"{name}\", \"{}\": {e}", p.name),
+            ));
         }
     }
     if !matched {
-        let known = p.modules.iter().any(|n| available.iter().any(|(a, _)| a == n));
+        let known = p
+            .modules
+            .iter()
+            .any(|n| available.iter().any(|(a, _)| a == n));
         let help = if known {
-            Some(format!("add loadmodule \"{}.so\" above", p.modules.join("|")))
+            Some(format!(
+                "add loadmodule \"{}.so\" above",
+                p.modules.join("|")
+            ))
         } else {
-            p.modules.first().and_then(|n| nearest(n, modules.iter().map(|m| m.name))).map(|n| format!("did you mean \"{n}\"?"))
+            p.modules
+                .first()
+                .and_then(|n| nearest(n, modules.iter().map(|m| m.name)))
+                .map(|n| format!("did you mean \"{n}\"?"))
         };
-        errors.push(BootError::at(p.module_span, format!("no module \"{}\" is loaded", p.pattern)).help(help));
+        errors.push(
+            BootError::at(
+                p.module_span,
+                format!("no module \"{}\" is loaded", p.pattern),
+            )
+            .help(help),
+        );
     }
 }
 
 /// Maps the arena, opens the sockets (unless only checking) and initialises the modules.
-pub fn prepare(tree: &Config, config: CoreConfig, registry: Registry, check_only: bool) -> Result<&'static Server, BootError> {
-    let slots = 64 + 2 * (config.children * (tree.listens.len().max(4) * 2) + config.tcp_children) as u16;
-    let size = if check_only { config.shm_bytes.min(64 << 20) } else { config.shm_bytes };
-    arena::init(ArenaConfig { size, populate: false, max_slots: slots })
-        .map_err(|e| BootError::new(format!("can't set up {} MB of shared memory: {e}", size >> 20)).help(Some("choose the size with -m MB".into())))?;
-    let memory = |e: arena::ArenaError| BootError::new(format!("shared memory: {e}")).help(Some("give more with -m MB".into()));
+pub fn prepare(
+    tree: &Config,
+    config: CoreConfig,
+    registry: Registry,
+    check_only: bool,
+) -> Result<&'static Server, BootError> {
+    let slots =
+        64 + 2 * (config.children * (tree.listens.len().max(4) * 2) + config.tcp_children) as u16;
+    let size = if check_only {
+        config.shm_bytes.min(64 << 20)
+    } else {
+        config.shm_bytes
+    };
+    arena::init(ArenaConfig {
+        size,
+        populate: false,
+        max_slots: slots,
+    })
+    .map_err(|e| {
+        BootError::new(format!(
+            "can't set up {} MB of shared memory: {e}",
+            size >> 20
+        ))
+        .help(Some("choose the size with -m MB".into()))
+    })?;
+    let memory = |e: arena::ArenaError| {
+        BootError::new(format!("shared memory: {e}")).help(Some("give more with -m MB".into()))
+    };
     crate::config::create_shared().map_err(memory)?;
     olelo_ipc::process::create(slots).map_err(memory)?;
-    olelo_ipc::wake::create(slots).map_err(|e| BootError::new(format!("can't make wake-ups: {e}")))?;
+    olelo_ipc::wake::create(slots)
+        .map_err(|e| BootError::new(format!("can't make wake-ups: {e}")))?;
     olelo_ipc::process::table().reserve(rank::MAIN, false, "main process - attendant");
-    let stats: Vec<_> = registry.modules().iter().flat_map(|m| m.stats.iter().copied()).collect();
+    let stats: Vec<_> = registry
+        .modules()
+        .iter()
+        .flat_map(|m| m.stats.iter().copied())
+        .collect();
     crate::stats::freeze(&stats).map_err(memory)?;
     let names: Vec<&'static str> = registry.modules().iter().map(|m| m.name).collect();
     if let Some(w) = crate::config::take_shared(1) {
@@ -146,12 +236,28 @@ pub fn prepare(tree: &Config, config: CoreConfig, registry: Registry, check_only
     let sockets = if check_only {
         Sockets::default()
     } else {
-        let default = [ast::Listen { hosts: vec!["127.0.0.1".into()], ..ast::Listen::default() }];
-        let listens = if tree.listens.is_empty() { &default[..] } else { &tree.listens[..] };
-        let port = tree.param("port").and_then(|p| p.value.as_int()).and_then(|p| u16::try_from(p).ok()).unwrap_or(5060);
+        let default = [ast::Listen {
+            hosts: vec!["127.0.0.1".into()],
+            ..ast::Listen::default()
+        }];
+        let listens = if tree.listens.is_empty() {
+            &default[..]
+        } else {
+            &tree.listens[..]
+        };
+        let port = tree
+            .param("port")
+            .and_then(|p| p.value.as_int())
+            .and_then(|p| u16::try_from(p).ok())
+            .unwrap_or(5060);
         Sockets::open(listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
     };
-    let server = server::install(Server { config, registry, sockets, started_at: crate::timer::wall_s() });
+    let server = server::install(Server {
+        config,
+        registry,
+        sockets,
+        started_at: crate::timer::wall_s(),
+    });
     // Every process that may send on TCP must know the workers' queues, so their slots are reserved
     // before modules are initialised.
     main_loop::plan_tcp(server).map_err(BootError::new)?;

@@ -59,7 +59,12 @@ pub(super) fn plan_tcp(server: &Server) -> Result<(), String> {
     let mut slots = Vec::new();
     for i in 0..tcp_workers(server) {
         let name = format!("tcp receiver (generic) child={i}");
-        slots.push(table().reserve(rank::TCP - i as i32, true, &name).ok_or("the process table is full")?.slot());
+        slots.push(
+            table()
+                .reserve(rank::TCP - i as i32, true, &name)
+                .ok_or("the process table is full")?
+                .slot(),
+        );
     }
     create_tcp(&slots)?;
     if let Ok(mut t) = TCP_SLOTS.write() {
@@ -82,7 +87,12 @@ pub fn run(server: &'static Server, ready: impl FnOnce()) -> Result<i32, String>
         start(server, j, &signals, me)?;
     }
     wait_for_engines(&jobs);
-    crate::notice!("core", "olelo {} serves with {} processes", crate::server::VERSION, jobs.len() + 1);
+    crate::notice!(
+        "core",
+        "olelo {} serves with {} processes",
+        crate::server::VERSION,
+        jobs.len() + 1
+    );
     ready();
     loop {
         match signals.wait(Duration::from_millis(500)) {
@@ -110,36 +120,77 @@ pub fn run(server: &'static Server, ready: impl FnOnce()) -> Result<i32, String>
 fn plan(server: &'static Server) -> Result<Vec<Job>, String> {
     let mut jobs = Vec::new();
     let mut add = |slot: u16, rank: i32, name: String, run: Run| {
-        jobs.push(Job { slot, rank, run, name, not_before: 0, quick_deaths: 0, started: 0 });
+        jobs.push(Job {
+            slot,
+            rank,
+            run,
+            name,
+            not_before: 0,
+            quick_deaths: 0,
+            started: 0,
+        });
     };
     let take = |rank: i32, routes: bool, name: &str| {
-        table().reserve(rank, routes, name).map(|s| s.slot()).ok_or_else(|| "the process table is full".to_string())
+        table()
+            .reserve(rank, routes, name)
+            .map(|s| s.slot())
+            .ok_or_else(|| "the process table is full".to_string())
     };
     let mut udp_rank = 1;
-    for (i, l) in server.sockets.0.iter().enumerate().filter(|(_, l)| l.proto == Proto::Udp) {
+    for (i, l) in server
+        .sockets
+        .0
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| l.proto == Proto::Udp)
+    {
         for child in 0..l.workers.unwrap_or(server.config.children) {
-            let name = format!("udp receiver child={child} sock={}:{}", l.host, l.addr.port());
+            let name = format!(
+                "udp receiver child={child} sock={}:{}",
+                l.host,
+                l.addr.port()
+            );
             add(take(udp_rank, true, &name)?, udp_rank, name, Run::Udp(i));
             udp_rank += 1;
         }
     }
     for (pace, name) in [(Pace::Slow, "slow timer"), (Pace::Fast, "timer")] {
-        add(take(rank::TIMER, true, name)?, rank::TIMER, name.into(), Run::Timer(pace));
+        add(
+            take(rank::TIMER, true, name)?,
+            rank::TIMER,
+            name.into(),
+            Run::Timer(pace),
+        );
     }
     for m in server.registry.modules() {
         for e in m.processes.map(|f| f()).unwrap_or_default() {
             let slot = take(rank::NOSIP, e.routes, &e.description)?;
-            add(slot, rank::NOSIP, e.description.clone(), Run::Extra(e.run, e.index));
+            add(
+                slot,
+                rank::NOSIP,
+                e.description.clone(),
+                Run::Extra(e.run, e.index),
+            );
         }
     }
     let tcp_slots = TCP_SLOTS.read().map(|t| t.clone()).unwrap_or_default();
     for (i, slot) in tcp_slots.into_iter().enumerate() {
-        add(slot, rank::TCP - i as i32, format!("tcp receiver (generic) child={i}"), Run::Tcp);
+        add(
+            slot,
+            rank::TCP - i as i32,
+            format!("tcp receiver (generic) child={i}"),
+            Run::Tcp,
+        );
     }
     Ok(jobs)
 }
 
-fn start(server: &'static Server, job: &mut Job, signals: &MainSignals, me: i32) -> Result<(), String> {
+fn start(
+    server: &'static Server,
+    job: &mut Job,
+    signals: &MainSignals,
+    me: i32,
+) -> Result<(), String> {
     let slot = table().get(job.slot).ok_or("a job without a slot")?;
     job.started = monotonic_ms();
     match signals::fork() {
@@ -165,7 +216,11 @@ fn start(server: &'static Server, job: &mut Job, signals: &MainSignals, me: i32)
             signals::exit_now(code);
         }
         Err(e) => {
-            crate::crit!("core", "can't fork {}: {e}; tried again in a second", job.name);
+            crate::crit!(
+                "core",
+                "can't fork {}: {e}; tried again in a second",
+                job.name
+            );
             job.not_before = monotonic_ms() + 1000;
             Ok(())
         }
@@ -174,8 +229,15 @@ fn start(server: &'static Server, job: &mut Job, signals: &MainSignals, me: i32)
 
 /// Repairs what a dead process left behind and decides when it is replaced.
 fn bury(server: &Server, jobs: &mut [Job], d: Death) {
-    let Some(job) = jobs.iter_mut().find(|j| table().get(j.slot).is_some_and(|s| s.pid() == d.pid)) else { return };
-    let Some(slot) = table().get(job.slot) else { return };
+    let Some(job) = jobs
+        .iter_mut()
+        .find(|j| table().get(j.slot).is_some_and(|s| s.pid() == d.pid))
+    else {
+        return;
+    };
+    let Some(slot) = table().get(job.slot) else {
+        return;
+    };
     let report = olelo_mem::repair_all(job.slot);
     tcp::worker_died(job.slot);
     for m in server.registry.modules() {
@@ -186,13 +248,23 @@ fn bury(server: &Server, jobs: &mut [Job], d: Death) {
     let now = monotonic_ms();
     let message = (slot.busy_since() != 0).then(|| slot.summary());
     let how = match (d.signal, d.code) {
-        (Some(s), _) => Signal::try_from(s).map_or_else(|_| format!("signal {s}"), |s| s.as_str().to_string()),
+        (Some(s), _) => {
+            Signal::try_from(s).map_or_else(|_| format!("signal {s}"), |s| s.as_str().to_string())
+        }
         (None, code) => format!("exit code {}", code.unwrap_or(-1)),
     };
     slot.died();
     // The first replacement is at once; one that dies young waits longer each time, up to 5 s.
-    job.quick_deaths = if now < job.started + 1000 { job.quick_deaths + 1 } else { 0 };
-    let wait = if job.quick_deaths == 0 { 0 } else { 10u64 << job.quick_deaths.min(9) };
+    job.quick_deaths = if now < job.started + 1000 {
+        job.quick_deaths + 1
+    } else {
+        0
+    };
+    let wait = if job.quick_deaths == 0 {
+        0
+    } else {
+        10u64 << job.quick_deaths.min(9)
+    };
     job.not_before = now + wait.min(5000);
     crate::error!(
         "core",
@@ -200,9 +272,18 @@ fn bury(server: &Server, jobs: &mut [Job], d: Death) {
         job.slot,
         job.name,
         d.pid,
-        message.as_deref().map(|m| format!(", it worked on: {}", m.lines().next().unwrap_or(""))).unwrap_or_default()
+        message
+            .as_deref()
+            .map(|m| format!(", it worked on: {}", m.lines().next().unwrap_or("")))
+            .unwrap_or_default()
     );
-    crash_log(Crash { at: crate::timer::wall_s(), slot: job.slot, name: job.name.clone(), how, message });
+    crash_log(Crash {
+        at: crate::timer::wall_s(),
+        slot: job.slot,
+        name: job.name.clone(),
+        how,
+        message,
+    });
 }
 
 fn crash_log(c: Crash) {
@@ -214,7 +295,10 @@ fn crash_log(c: Crash) {
 fn wait_for_engines(jobs: &[Job]) {
     let wanted = crate::route::generation::number();
     let ready = || {
-        jobs.iter().filter_map(|j| table().get(j.slot)).filter(|s| s.routes()).all(|s| s.generation_state(wanted) != process::Ack::Pending)
+        jobs.iter()
+            .filter_map(|j| table().get(j.slot))
+            .filter(|s| s.routes())
+            .all(|s| s.generation_state(wanted) != process::Ack::Pending)
     };
     signals::wait_until(Duration::from_secs(10), ready);
 }
@@ -228,7 +312,12 @@ fn hang_up(signals: &MainSignals, me: i32) {
             // Shares main's slot, which holds no memory of its own while the child runs.
             let code = match crate::route::generation::reload() {
                 Ok(r) => {
-                    crate::notice!("core", "reloaded: generation {} serves, {} workers", r.generation, r.workers);
+                    crate::notice!(
+                        "core",
+                        "reloaded: generation {} serves, {} workers",
+                        r.generation,
+                        r.workers
+                    );
                     0
                 }
                 Err(e) => {
@@ -245,13 +334,26 @@ fn hang_up(signals: &MainSignals, me: i32) {
 
 fn log_usage() {
     for u in olelo_mem::heap::usage() {
-        crate::notice!("core", "shared memory: {} holds {} bytes in {} blocks", u.name, u.bytes, u.blocks);
+        crate::notice!(
+            "core",
+            "shared memory: {} holds {} bytes in {} blocks",
+            u.name,
+            u.bytes,
+            u.blocks
+        );
     }
 }
 
 fn end(server: &Server) {
     crate::notice!("core", "ending");
-    let pids = || table().iter().skip(1).map(|s| s.pid()).filter(|p| *p != 0).collect::<Vec<_>>();
+    let pids = || {
+        table()
+            .iter()
+            .skip(1)
+            .map(|s| s.pid())
+            .filter(|p| *p != 0)
+            .collect::<Vec<_>>()
+    };
     for p in pids() {
         signals::kill(p, Signal::SIGTERM);
     }

@@ -13,7 +13,9 @@ static SECRET: OnceLock<u64> = OnceLock::new();
 pub fn secret() -> u64 {
     *SECRET.get_or_init(|| {
         use std::hash::{BuildHasher, Hasher};
-        std::collections::hash_map::RandomState::new().build_hasher().finish()
+        std::collections::hash_map::RandomState::new()
+            .build_hasher()
+            .finish()
     })
 }
 

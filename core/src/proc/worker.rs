@@ -10,7 +10,9 @@ use std::time::Duration;
 
 /// Receives on UDP socket number `socket`.
 pub(super) fn udp(server: &'static Server, _slot: u16, rank: i32, socket: usize) -> i32 {
-    let Some(listen) = server.sockets.0.get(socket) else { return 1 };
+    let Some(listen) = server.sockets.0.get(socket) else {
+        return 1;
+    };
     if !begin(server, rank) {
         return 1;
     }
@@ -71,7 +73,12 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
                 *d = now + j.every_ms;
             }
         }
-        let next = due.iter().min().copied().unwrap_or(now + 1000).saturating_sub(monotonic_ms());
+        let next = due
+            .iter()
+            .min()
+            .copied()
+            .unwrap_or(now + 1000)
+            .saturating_sub(monotonic_ms());
         // A wake-up ends the sleep early.
         nix_sleep(Duration::from_millis(next.clamp(1, 1000)));
     }
@@ -79,7 +86,13 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
 }
 
 /// Runs a module's own process.
-pub(super) fn extra(server: &'static Server, slot: u16, rank: i32, run: fn(usize), index: usize) -> i32 {
+pub(super) fn extra(
+    server: &'static Server,
+    slot: u16,
+    rank: i32,
+    run: fn(usize),
+    index: usize,
+) -> i32 {
     if !begin(server, rank) {
         return 1;
     }
@@ -97,12 +110,19 @@ fn begin(server: &Server, rank: i32) -> bool {
         if let Some(f) = m.child_init
             && let Err(e) = f(rank)
         {
-            crate::crit!("core", "module \"{}\" can't start in this process: {e}", m.name);
+            crate::crit!(
+                "core",
+                "module \"{}\" can't start in this process: {e}",
+                m.name
+            );
             return false;
         }
     }
     let slot = olelo_mem::slot::current_slot();
-    if olelo_ipc::process::table().get(slot).is_some_and(|s| s.routes()) {
+    if olelo_ipc::process::table()
+        .get(slot)
+        .is_some_and(|s| s.routes())
+    {
         generation::current();
     }
     true

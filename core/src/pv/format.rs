@@ -30,7 +30,9 @@ impl Format {
             if c == b'$' && next == Some(b'$') {
                 plain.push(b'$');
                 at += 2;
-            } else if c == b'$' && next.is_some_and(|n| n.is_ascii_alphabetic() || n == b'(' || n == b'?') {
+            } else if c == b'$'
+                && next.is_some_and(|n| n.is_ascii_alphabetic() || n == b'(' || n == b'?')
+            {
                 let (spec, used) = parse::spec_at_depth(&text[at..], depth)?;
                 if !plain.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut plain).into()));

@@ -81,12 +81,22 @@ pub struct PvClass {
 
 /// Declares a class without brackets.
 pub fn pv(name: &'static str, get: Getter) -> PvClass {
-    PvClass { name, get, set: None, inner: Inner::No, check: None, doc: "" }
+    PvClass {
+        name,
+        get,
+        set: None,
+        inner: Inner::No,
+        check: None,
+        doc: "",
+    }
 }
 
 /// Declares a class with a name in brackets.
 pub fn pv_named(name: &'static str, get: Getter) -> PvClass {
-    PvClass { inner: Inner::Required, ..pv(name, get) }
+    PvClass {
+        inner: Inner::Required,
+        ..pv(name, get)
+    }
 }
 
 impl PvClass {
@@ -131,8 +141,19 @@ pub struct Transformation {
 }
 
 /// Declares a transformation with this number of arguments.
-pub fn transformation(class: &'static str, name: &'static str, arity: std::ops::RangeInclusive<usize>, run: Transform) -> Transformation {
-    Transformation { class, name, run, arity: (*arity.start(), *arity.end()), doc: "" }
+pub fn transformation(
+    class: &'static str,
+    name: &'static str,
+    arity: std::ops::RangeInclusive<usize>,
+    run: Transform,
+) -> Transformation {
+    Transformation {
+        class,
+        name,
+        run,
+        arity: (*arity.start(), *arity.end()),
+        doc: "",
+    }
 }
 
 impl Transformation {
@@ -226,10 +247,22 @@ impl Spec {
         let index = self.index(ctx);
         let value = match &self.inner {
             InnerText::None => (self.class.get)(ctx, &PvKey { inner: None, index }),
-            InnerText::Static(s) => (self.class.get)(ctx, &PvKey { inner: Some(s), index }),
+            InnerText::Static(s) => (self.class.get)(
+                ctx,
+                &PvKey {
+                    inner: Some(s),
+                    index,
+                },
+            ),
             InnerText::Dynamic(f) => {
                 let name = f.eval(ctx);
-                (self.class.get)(ctx, &PvKey { inner: Some(&name), index })
+                (self.class.get)(
+                    ctx,
+                    &PvKey {
+                        inner: Some(&name),
+                        index,
+                    },
+                )
             }
         };
         self.transforms.iter().fold(value, |v, (t, args)| {
@@ -251,15 +284,32 @@ impl Spec {
     /// Sets the value.
     pub fn set(&self, ctx: &mut Ctx, value: Val<'_>) -> Result<(), ScriptError> {
         let Some(set) = self.class.set else {
-            return Err(ScriptError::new(format!("${} can't be changed", self.class.name)));
+            return Err(ScriptError::new(format!(
+                "${} can't be changed",
+                self.class.name
+            )));
         };
         let index = self.index(ctx);
         match &self.inner {
             InnerText::None => set(ctx, &PvKey { inner: None, index }, value),
-            InnerText::Static(s) => set(ctx, &PvKey { inner: Some(s), index }, value),
+            InnerText::Static(s) => set(
+                ctx,
+                &PvKey {
+                    inner: Some(s),
+                    index,
+                },
+                value,
+            ),
             InnerText::Dynamic(f) => {
                 let name = f.eval(ctx);
-                set(ctx, &PvKey { inner: Some(&name), index }, value)
+                set(
+                    ctx,
+                    &PvKey {
+                        inner: Some(&name),
+                        index,
+                    },
+                    value,
+                )
             }
         }
     }
@@ -284,7 +334,11 @@ pub fn pick<'c>(items: impl DoubleEndedIterator<Item = &'c [u8]> + Clone, index:
         Index::At(i) => Val::opt(items.nth_back(i.unsigned_abs() as usize - 1)),
         Index::All => {
             let all: Vec<&[u8]> = items.collect();
-            if all.is_empty() { Val::Null } else { Val::owned(all.join(&b","[..])) }
+            if all.is_empty() {
+                Val::Null
+            } else {
+                Val::owned(all.join(&b","[..]))
+            }
         }
     }
 }

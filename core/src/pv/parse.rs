@@ -15,7 +15,12 @@ const MAX_DEPTH: usize = 12;
 
 /// Compiles the pseudo-variable at the start of `text`; also returns how many bytes it took.
 pub(super) fn spec(text: &[u8]) -> Result<(Spec, usize), ScriptError> {
-    Parser { text, at: 0, depth: 0 }.run()
+    Parser {
+        text,
+        at: 0,
+        depth: 0,
+    }
+    .run()
 }
 
 /// As [`spec`], nested `depth` deep.
@@ -51,14 +56,25 @@ impl Parser<'_> {
                 return Err(self.fault("lacks its closing )"));
             }
         }
-        Ok((Spec { class, inner, index, transforms }, self.at))
+        Ok((
+            Spec {
+                class,
+                inner,
+                index,
+                transforms,
+            },
+            self.at,
+        ))
     }
 
     fn class(&mut self) -> Result<&'static PvClass, ScriptError> {
         let start = self.at;
         // `$?` is the only name that isn't a word.
         if !self.eat(b'?') {
-            while self.peek().is_some_and(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'.') {
+            while self
+                .peek()
+                .is_some_and(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'.')
+            {
                 self.at += 1;
             }
         }
@@ -86,13 +102,18 @@ impl Parser<'_> {
     fn inner(&mut self, class: &'static PvClass) -> Result<InnerText, ScriptError> {
         if class.inner == Inner::No || self.peek() != Some(b'(') {
             return match class.inner {
-                Inner::Required => Err(self.fault(&format!("needs a name in brackets: ${}(name)", class.name))),
+                Inner::Required => {
+                    Err(self.fault(&format!("needs a name in brackets: ${}(name)", class.name)))
+                }
                 _ => Ok(InnerText::None),
             };
         }
         let body = self.balanced(b'(', b')')?.trim_ascii().to_vec();
         if body.contains(&b'$') {
-            return Ok(InnerText::Dynamic(Box::new(Format::parse_at_depth(&body, self.depth + 1)?)));
+            return Ok(InnerText::Dynamic(Box::new(Format::parse_at_depth(
+                &body,
+                self.depth + 1,
+            )?)));
         }
         if let Some(check) = class.check {
             check(&String::from_utf8_lossy(&body)).map_err(|e| self.fault(&e))?;
@@ -114,27 +135,41 @@ impl Parser<'_> {
         }
         match crate::route::value::parse_int(&body) {
             Some(i) => Ok(IndexText::Static(Index::At(i))),
-            None => Err(self.fault("has an index that is neither a number, * nor a pseudo-variable")),
+            None => {
+                Err(self.fault("has an index that is neither a number, * nor a pseudo-variable"))
+            }
         }
     }
 
     fn transformation(&mut self) -> Result<(&'static Transformation, Vec<TransArg>), ScriptError> {
         let body = self.balanced(b'{', b'}')?.to_vec();
         let mut parts = split_args(&body).into_iter();
-        let name = String::from_utf8_lossy(parts.next().unwrap_or_default().trim_ascii()).into_owned();
+        let name =
+            String::from_utf8_lossy(parts.next().unwrap_or_default().trim_ascii()).into_owned();
         let registry = &crate::server().registry;
         let Some(t) = registry.transformation(&name) else {
-            let all: Vec<String> = registry.transformations().map(|t| format!("{}.{}", t.class, t.name)).collect();
-            return Err(self.fault(&match nearest(&name, all.iter().map(String::as_str)) {
-                Some(n) => format!("uses the unknown transformation {{{name}}}; did you mean {{{n}}}?"),
-                None => format!("uses the unknown transformation {{{name}}}"),
-            }));
+            let all: Vec<String> = registry
+                .transformations()
+                .map(|t| format!("{}.{}", t.class, t.name))
+                .collect();
+            return Err(
+                self.fault(&match nearest(&name, all.iter().map(String::as_str)) {
+                    Some(n) => {
+                        format!("uses the unknown transformation {{{name}}}; did you mean {{{n}}}?")
+                    }
+                    None => format!("uses the unknown transformation {{{name}}}"),
+                }),
+            );
         };
         let mut args = Vec::new();
         for p in parts {
             args.push(if p.first() == Some(&b'$') {
                 let (s, used) = spec_at_depth(p, self.depth + 1)?;
-                if used == p.len() { TransArg::Spec(Box::new(s)) } else { TransArg::Str(p.into()) }
+                if used == p.len() {
+                    TransArg::Spec(Box::new(s))
+                } else {
+                    TransArg::Str(p.into())
+                }
             } else {
                 match crate::route::value::parse_int(p) {
                     Some(i) if t.class != "re" && !p.is_empty() => TransArg::Int(i),
@@ -143,7 +178,11 @@ impl Parser<'_> {
             });
         }
         if args.len() < t.arity.0 || args.len() > t.arity.1 {
-            return Err(self.fault(&format!("gives {{{name}}} {} arguments, it takes {}", args.len(), t.arity.0)));
+            return Err(self.fault(&format!(
+                "gives {{{name}}} {} arguments, it takes {}",
+                args.len(),
+                t.arity.0
+            )));
         }
         Ok((t, args))
     }
@@ -177,7 +216,10 @@ impl Parser<'_> {
     }
 
     fn fault(&self, what: &str) -> ScriptError {
-        ScriptError::new(format!("the pseudo-variable \"{}\" {what}", String::from_utf8_lossy(self.text)))
+        ScriptError::new(format!(
+            "the pseudo-variable \"{}\" {what}",
+            String::from_utf8_lossy(self.text)
+        ))
     }
 }
 

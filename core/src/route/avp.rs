@@ -34,22 +34,39 @@ pub struct AvpList(pub Vec<Avp>);
 impl AvpList {
     /// Value number `index` of `name`, 0 being the newest.
     pub fn get(&self, name: &[u8], index: usize) -> Option<&AvpVal> {
-        self.0.iter().rev().filter(|a| a.name == name).nth(index).map(|a| &a.val)
+        self.0
+            .iter()
+            .rev()
+            .filter(|a| a.name == name)
+            .nth(index)
+            .map(|a| &a.val)
     }
 
     /// The same, to be changed.
     pub fn get_mut(&mut self, name: &[u8], index: usize) -> Option<&mut AvpVal> {
-        self.0.iter_mut().rev().filter(|a| a.name == name).nth(index).map(|a| &mut a.val)
+        self.0
+            .iter_mut()
+            .rev()
+            .filter(|a| a.name == name)
+            .nth(index)
+            .map(|a| &mut a.val)
     }
 
     /// Values of `name`, newest first.
     pub fn all<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a AvpVal> {
-        self.0.iter().rev().filter(move |a| a.name == name).map(|a| &a.val)
+        self.0
+            .iter()
+            .rev()
+            .filter(move |a| a.name == name)
+            .map(|a| &a.val)
     }
 
     /// Adds a value on top.
     pub fn push(&mut self, name: &[u8], val: AvpVal) {
-        self.0.push(Avp { name: name.to_vec(), val });
+        self.0.push(Avp {
+            name: name.to_vec(),
+            val,
+        });
     }
 
     /// Replaces value `index`, or adds one where there is none.
@@ -66,7 +83,14 @@ impl AvpList {
         match index {
             None => self.0.retain(|a| a.name != name),
             Some(i) => {
-                let at = self.0.iter().enumerate().rev().filter(|(_, a)| a.name == name).nth(i).map(|(p, _)| p);
+                let at = self
+                    .0
+                    .iter()
+                    .enumerate()
+                    .rev()
+                    .filter(|(_, a)| a.name == name)
+                    .nth(i)
+                    .map(|(p, _)| p);
                 if let Some(p) = at {
                     self.0.remove(p);
                 }
@@ -131,7 +155,10 @@ pub struct Avps {
 impl Avps {
     /// Nothing is set.
     pub fn is_empty(&self) -> bool {
-        self.avp.0.is_empty() && self.xavp.0.is_empty() && self.xavu.0.is_empty() && self.xavi.0.is_empty()
+        self.avp.0.is_empty()
+            && self.xavp.0.is_empty()
+            && self.xavu.0.is_empty()
+            && self.xavi.0.is_empty()
     }
 
     /// Forgets all, keeping the memory.
@@ -190,7 +217,10 @@ mod tests {
         l.push(b"x", AvpVal::Int(2));
         assert_eq!(l.get(b"x", 0), Some(&AvpVal::Int(2)));
         l.set(b"x", 1, AvpVal::Int(9));
-        assert_eq!(l.all(b"x").collect::<Vec<_>>(), [&AvpVal::Int(2), &AvpVal::Int(9)]);
+        assert_eq!(
+            l.all(b"x").collect::<Vec<_>>(),
+            [&AvpVal::Int(2), &AvpVal::Int(9)]
+        );
         assert_eq!(l.remove(b"x", Some(0)), 1);
         assert_eq!(l.get(b"x", 0), Some(&AvpVal::Int(9)));
     }
@@ -199,7 +229,13 @@ mod tests {
     fn bytes_round_trip_and_garbage_is_refused() {
         let mut a = Avps::default();
         a.avp.push(b"a", AvpVal::Str(b"v".to_vec()));
-        a.xavp.push(b"r", AvpVal::Fields(vec![Avp { name: b"f".to_vec(), val: AvpVal::Int(-1) }]));
+        a.xavp.push(
+            b"r",
+            AvpVal::Fields(vec![Avp {
+                name: b"f".to_vec(),
+                val: AvpVal::Int(-1),
+            }]),
+        );
         let bytes = a.encode();
         assert_eq!(Avps::decode(&bytes), Some(a));
         for n in 0..bytes.len() {

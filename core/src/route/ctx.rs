@@ -31,7 +31,13 @@ pub struct Received {
 impl Default for Received {
     fn default() -> Self {
         let none = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Received { proto: Proto::Udp, src: none, dst: none, socket: SocketId(0), conn: None }
+        Received {
+            proto: Proto::Udp,
+            src: none,
+            dst: none,
+            socket: SocketId(0),
+            conn: None,
+        }
     }
 }
 
@@ -220,7 +226,10 @@ impl Ctx {
 
     /// Where the request goes: `$du` if set, else the request URI.
     pub fn next_hop(&self) -> &[u8] {
-        self.dst_uri.as_deref().filter(|d| !d.is_empty()).unwrap_or_else(|| self.ruri())
+        self.dst_uri
+            .as_deref()
+            .filter(|d| !d.is_empty())
+            .unwrap_or_else(|| self.ruri())
     }
 
     /// Changes the request URI. What was known about the contact in the old one no longer holds.
@@ -237,7 +246,9 @@ impl Ctx {
                 self.ext.len() - 1
             }
         };
-        self.ext[at].downcast_mut().expect("position found a value of this type")
+        self.ext[at]
+            .downcast_mut()
+            .expect("position found a value of this type")
     }
 
     /// What a module remembers, if it does.
@@ -248,7 +259,10 @@ impl Ctx {
     /// Adds a destination; false where there are too many.
     pub fn add_branch(&mut self, b: Branch) -> bool {
         if self.branches.len() >= MAX_BRANCHES {
-            crate::error!("core", "the request has {MAX_BRANCHES} branches already; one more is left out");
+            crate::error!(
+                "core",
+                "the request has {MAX_BRANCHES} branches already; one more is left out"
+            );
             return false;
         }
         self.branches.push(b);

@@ -69,5 +69,8 @@ pub fn register(kind: EngineKind) {
 /// The kind of this name.
 pub fn find(name: &str) -> Option<EngineKind> {
     let kinds = KINDS.read().ok()?;
-    kinds.iter().find(|k| k.name == name || k.aliases.contains(&name)).copied()
+    kinds
+        .iter()
+        .find(|k| k.name == name || k.aliases.contains(&name))
+        .copied()
 }

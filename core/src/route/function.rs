@@ -31,7 +31,8 @@ impl ScriptError {
 }
 
 /// What the interpreters call.
-pub type Handler = Box<dyn Fn(&mut Ctx, &[Val<'_>]) -> Result<Val<'static>, ScriptError> + Send + Sync>;
+pub type Handler =
+    Box<dyn Fn(&mut Ctx, &[Val<'_>]) -> Result<Val<'static>, ScriptError> + Send + Sync>;
 
 /// Which route blocks a function may be called from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +75,20 @@ impl Routes {
         if self == ANY {
             return "ANY".into();
         }
-        [(1, "REQUEST"), (2, "FAILURE"), (4, "TM_ONREPLY"), (8, "BRANCH"), (16, "ONSEND"), (32, "CORE_ONREPLY"), (64, "EVENT")]
-            .iter()
-            .filter(|(bit, _)| self.0 & bit != 0)
-            .map(|(_, n)| *n)
-            .collect::<Vec<_>>()
-            .join("|")
+        [
+            (1, "REQUEST"),
+            (2, "FAILURE"),
+            (4, "TM_ONREPLY"),
+            (8, "BRANCH"),
+            (16, "ONSEND"),
+            (32, "CORE_ONREPLY"),
+            (64, "EVENT"),
+        ]
+        .iter()
+        .filter(|(bit, _)| self.0 & bit != 0)
+        .map(|(_, n)| *n)
+        .collect::<Vec<_>>()
+        .join("|")
     }
 }
 
@@ -147,7 +156,17 @@ pub struct Function {
 /// Declares a function; see the module's essay.
 pub fn function<M>(name: &'static str, f: impl IntoHandler<M>) -> Function {
     let (params, returns, handler) = f.into_handler();
-    Function { name, prefix: None, kemi: true, cfg: Vec::new(), params, returns, routes: ANY, doc: "", handler }
+    Function {
+        name,
+        prefix: None,
+        kemi: true,
+        cfg: Vec::new(),
+        params,
+        returns,
+        routes: ANY,
+        doc: "",
+        handler,
+    }
 }
 
 impl Function {
@@ -159,7 +178,12 @@ impl Function {
 
     /// Names the arguments.
     pub fn args<const N: usize>(mut self, names: [&'static str; N]) -> Self {
-        debug_assert_eq!(N, self.params.len(), "names of the arguments of {}", self.name);
+        debug_assert_eq!(
+            N,
+            self.params.len(),
+            "names of the arguments of {}",
+            self.name
+        );
         for (p, n) in self.params.iter_mut().zip(names) {
             p.name = Cow::Borrowed(n);
         }
@@ -203,9 +227,21 @@ impl Function {
         let args: Vec<String> = self
             .params
             .iter()
-            .map(|p| format!("{}{}: {}", p.name, if p.optional { "?" } else { "" }, p.kind.name()))
+            .map(|p| {
+                format!(
+                    "{}{}: {}",
+                    p.name,
+                    if p.optional { "?" } else { "" },
+                    p.kind.name()
+                )
+            })
             .collect();
-        format!("{}({}) -> {}", self.full_name(), args.join(", "), self.returns.name())
+        format!(
+            "{}({}) -> {}",
+            self.full_name(),
+            args.join(", "),
+            self.returns.name()
+        )
     }
 
     /// Checks the number of arguments, then calls. Errors name the signature.
@@ -241,7 +277,9 @@ impl Arg for i64 {
     const KIND: Kind = Kind::Int;
     fn convert<'a>(v: Option<&'a Val<'_>>) -> Result<i64, String> {
         match v {
-            Some(v) => v.as_int().ok_or_else(|| format!("expected an integer, got {}", shown(v))),
+            Some(v) => v
+                .as_int()
+                .ok_or_else(|| format!("expected an integer, got {}", shown(v))),
             None => Err("expected an integer, got nothing".into()),
         }
     }
@@ -371,7 +409,10 @@ fn shown(v: &Val<'_>) -> String {
         Val::Str(s) => {
             let t = String::from_utf8_lossy(s);
             let cut: String = t.chars().take(32).collect();
-            format!("string \"{cut}{}\"", if cut.len() < t.len() { "…" } else { "" })
+            format!(
+                "string \"{cut}{}\"",
+                if cut.len() < t.len() { "…" } else { "" }
+            )
         }
         Val::Int(i) => format!("integer {i}"),
         v => v.type_name().into(),
@@ -394,7 +435,10 @@ mod tests {
     fn arguments_convert_by_their_types() {
         let mut ctx = Ctx::new();
         let f = function("add", add).prefix("t").args(["a", "b"]);
-        assert_eq!(f.call(&mut ctx, &[Val::Int(1), Val::text("2")]), Ok(Val::Int(3)));
+        assert_eq!(
+            f.call(&mut ctx, &[Val::Int(1), Val::text("2")]),
+            Ok(Val::Int(3))
+        );
         assert_eq!(f.call(&mut ctx, &[Val::Int(1)]), Ok(Val::Int(11)));
         assert_eq!(f.signature(), "KSR.t.add(a: int, b?: int) -> int");
         let g = function("upper", upper);
@@ -406,8 +450,14 @@ mod tests {
         let mut ctx = Ctx::new();
         let f = function("add", add).prefix("t").args(["a", "b"]);
         let e = f.call(&mut ctx, &[]).unwrap_err().0;
-        assert!(e.contains("KSR.t.add given 0 arguments to KSR.t.add(a: int, b?: int)"), "{e}");
+        assert!(
+            e.contains("KSR.t.add given 0 arguments to KSR.t.add(a: int, b?: int)"),
+            "{e}"
+        );
         let e = f.call(&mut ctx, &[Val::text("x")]).unwrap_err().0;
-        assert!(e.contains("argument 1: expected an integer, got string \"x\""), "{e}");
+        assert!(
+            e.contains("argument 1: expected an integer, got string \"x\""),
+            "{e}"
+        );
     }
 }

@@ -69,7 +69,11 @@ pub fn install(kind: EngineKind, path: &str) -> Result<(), String> {
     try_in_canary(kind, &source)?;
     let blob = Published::create("routing").map_err(|e| e.to_string())?;
     blob.publish(&encode(&source)).map_err(|e| e.to_string())?;
-    let _ = STORE.set(Store { kind, path: path.to_string(), blob });
+    let _ = STORE.set(Store {
+        kind,
+        path: path.to_string(),
+        blob,
+    });
     Ok(())
 }
 
@@ -138,7 +142,10 @@ fn build(store: &Store, wanted: u32) {
             process::acknowledge(slot, wanted);
         }
         Err(e) => {
-            crate::error!("core", "generation {wanted} does not load here, the one before serves on: {e}");
+            crate::error!(
+                "core",
+                "generation {wanted} does not load here, the one before serves on: {e}"
+            );
             process::refuse(slot, wanted, &e);
         }
     }
@@ -154,7 +161,10 @@ pub fn reload() -> Result<Report, ReloadError> {
         ReloadError::Refused(old, e)
     })?;
     let start = Instant::now();
-    let new = store.blob.publish_if(old, &encode(&source)).map_err(|e| ReloadError::Publish(e.to_string()))?;
+    let new = store
+        .blob
+        .publish_if(old, &encode(&source))
+        .map_err(|e| ReloadError::Publish(e.to_string()))?;
     adopt(store, old, new, start, hex_digest(&source.text))
 }
 
@@ -164,17 +174,34 @@ pub fn rollback(to: Option<u32>) -> Result<Report, ReloadError> {
     let old = store.blob.generation();
     let target = match to {
         Some(t) => t,
-        None => *store.blob.kept().iter().filter(|g| **g < old).max().ok_or(ReloadError::NoScript)?,
+        None => *store
+            .blob
+            .kept()
+            .iter()
+            .filter(|g| **g < old)
+            .max()
+            .ok_or(ReloadError::NoScript)?,
     };
     let text = store.blob.get(target).and_then(|v| decode(&v));
-    let text = text.ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?.text;
+    let text = text
+        .ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?
+        .text;
     let start = Instant::now();
-    store.blob.set(target).map_err(|e| ReloadError::Publish(e.to_string()))?;
+    store
+        .blob
+        .set(target)
+        .map_err(|e| ReloadError::Publish(e.to_string()))?;
     adopt(store, old, target, start, hex_digest(&text))
 }
 
 /// Waits for every worker to build `new`; reverts to `old` if one can't.
-fn adopt(store: &Store, old: u32, new: u32, start: Instant, digest: String) -> Result<Report, ReloadError> {
+fn adopt(
+    store: &Store,
+    old: u32,
+    new: u32,
+    start: Instant,
+    digest: String,
+) -> Result<Report, ReloadError> {
     let mut workers;
     loop {
         workers = 0;
@@ -194,7 +221,14 @@ fn adopt(store: &Store, old: u32, new: u32, start: Instant, digest: String) -> R
         }
         if start.elapsed() > ACK_TIME {
             let names: Vec<String> = waiting.iter().map(|(s, d)| format!("{s} ({d})")).collect();
-            return Err(revert(store, old, format!("no answer within {ACK_TIME:?} from worker {}", names.join(", "))));
+            return Err(revert(
+                store,
+                old,
+                format!(
+                    "no answer within {ACK_TIME:?} from worker {}",
+                    names.join(", ")
+                ),
+            ));
         }
         for (slot, _) in &waiting {
             olelo_ipc::wake::wake(*slot);
@@ -202,8 +236,17 @@ fn adopt(store: &Store, old: u32, new: u32, start: Instant, digest: String) -> R
         std::thread::sleep(Duration::from_millis(1));
     }
     let took = start.elapsed();
-    crate::info!("core", "generation {new} serves, {workers} workers, sha256 {digest}, {} ms", took.as_millis());
-    Ok(Report { generation: new, digest, workers, took })
+    crate::info!(
+        "core",
+        "generation {new} serves, {workers} workers, sha256 {digest}, {} ms",
+        took.as_millis()
+    );
+    Ok(Report {
+        generation: new,
+        digest,
+        workers,
+        took,
+    })
 }
 
 fn revert(store: &Store, old: u32, why: String) -> ReloadError {
@@ -218,14 +261,18 @@ fn revert(store: &Store, old: u32, why: String) -> ReloadError {
 
 fn read(path: &str) -> Result<Source, ReloadError> {
     match std::fs::read(path) {
-        Ok(text) => Ok(Source { path: path.to_string(), text }),
+        Ok(text) => Ok(Source {
+            path: path.to_string(),
+            text,
+        }),
         Err(e) => Err(ReloadError::Unreadable(path.to_string(), e.to_string())),
     }
 }
 
 /// Builds the source in a child process of its own: whatever it does there harms nobody.
 fn try_in_canary(kind: EngineKind, source: &Source) -> Result<(), String> {
-    let (mut ours, mut theirs) = std::os::unix::net::UnixStream::pair().map_err(|e| format!("can't make a canary: {e}"))?;
+    let (mut ours, mut theirs) =
+        std::os::unix::net::UnixStream::pair().map_err(|e| format!("can't make a canary: {e}"))?;
     match olelo_ipc::signals::fork().map_err(|e| format!("can't fork a canary: {e}"))? {
         olelo_ipc::signals::Fork::Child => {
             drop(ours);
@@ -246,13 +293,20 @@ fn try_in_canary(kind: EngineKind, source: &Source) -> Result<(), String> {
             let read = limited.read_to_end(&mut said);
             olelo_ipc::signals::kill_and_reap(pid);
             if read.is_err() {
-                return Err(format!("{}: did not finish loading within {} s", source.path, CANARY_TIME.as_secs()));
+                return Err(format!(
+                    "{}: did not finish loading within {} s",
+                    source.path,
+                    CANARY_TIME.as_secs()
+                ));
             }
             let said = String::from_utf8_lossy(&said).into_owned();
             match said.strip_prefix("done") {
                 Some("") => Ok(()),
                 Some(e) => Err(e.trim_start_matches('-').to_string()),
-                None => Err(format!("{}: the interpreter died while loading it", source.path)),
+                None => Err(format!(
+                    "{}: the interpreter died while loading it",
+                    source.path
+                )),
             }
         }
     }
@@ -268,10 +322,16 @@ fn encode(s: &Source) -> Vec<u8> {
 fn decode(b: &[u8]) -> Option<Source> {
     let (n, rest) = b.split_at_checked(4)?;
     let (path, text) = rest.split_at_checked(u32::from_le_bytes(n.try_into().ok()?) as usize)?;
-    Some(Source { path: String::from_utf8_lossy(path).into_owned(), text: text.to_vec() })
+    Some(Source {
+        path: String::from_utf8_lossy(path).into_owned(),
+        text: text.to_vec(),
+    })
 }
 
 fn hex_digest(text: &[u8]) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
+    sha2::Sha256::digest(text)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }

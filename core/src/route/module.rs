@@ -67,7 +67,11 @@ pub struct ExtraProcess {
 impl Module {
     /// A module with this name and nothing in it.
     pub fn new(name: &'static str) -> Self {
-        Module { name, prefix: name, ..Module::default() }
+        Module {
+            name,
+            prefix: name,
+            ..Module::default()
+        }
     }
 
     /// Says what it is for.
@@ -205,22 +209,46 @@ pub struct ModParam {
 
 /// Declares an integer parameter.
 pub fn param_int(name: &'static str, to: &'static IntParam) -> ModParam {
-    ModParam { name, target: ParamTarget::Int(to), string: false, doc: "", default: to.default.to_string() }
+    ModParam {
+        name,
+        target: ParamTarget::Int(to),
+        string: false,
+        doc: "",
+        default: to.default.to_string(),
+    }
 }
 
 /// Declares a string parameter.
 pub fn param_str(name: &'static str, to: &'static StrParam) -> ModParam {
-    ModParam { name, target: ParamTarget::Str(to), string: true, doc: "", default: to.default.unwrap_or("").to_string() }
+    ModParam {
+        name,
+        target: ParamTarget::Str(to),
+        string: true,
+        doc: "",
+        default: to.default.unwrap_or("").to_string(),
+    }
 }
 
 /// Declares a string parameter that may be set several times.
 pub fn param_call(name: &'static str, f: fn(&ParamValue) -> Result<(), String>) -> ModParam {
-    ModParam { name, target: ParamTarget::Call(f), string: true, doc: "", default: String::new() }
+    ModParam {
+        name,
+        target: ParamTarget::Call(f),
+        string: true,
+        doc: "",
+        default: String::new(),
+    }
 }
 
 /// Declares a parameter that the original has and that changes nothing here.
 pub fn param_ignored(name: &'static str, string: bool, why: &'static str) -> ModParam {
-    ModParam { name, target: ParamTarget::Ignored, string, doc: why, default: String::new() }
+    ModParam {
+        name,
+        target: ParamTarget::Ignored,
+        string,
+        doc: why,
+        default: String::new(),
+    }
 }
 
 impl ModParam {
@@ -269,7 +297,11 @@ pub struct IntParam {
 impl IntParam {
     /// A parameter with this default.
     pub const fn new(default: i64) -> Self {
-        IntParam { local: AtomicI64::new(default), shared: AtomicU32::new(0), default }
+        IntParam {
+            local: AtomicI64::new(default),
+            shared: AtomicU32::new(0),
+            default,
+        }
     }
 
     /// The value.
@@ -316,12 +348,20 @@ pub struct StrParam {
 impl StrParam {
     /// A parameter with this default.
     pub const fn new(default: &'static str) -> Self {
-        StrParam { value: RwLock::new(Some(default)), frozen: OnceLock::new(), default: Some(default) }
+        StrParam {
+            value: RwLock::new(Some(default)),
+            frozen: OnceLock::new(),
+            default: Some(default),
+        }
     }
 
     /// A parameter that is unset until the operator sets it.
     pub const fn unset() -> Self {
-        StrParam { value: RwLock::new(None), frozen: OnceLock::new(), default: None }
+        StrParam {
+            value: RwLock::new(None),
+            frozen: OnceLock::new(),
+            default: None,
+        }
     }
 
     /// The value; `None` where unset or set to the empty string.
@@ -345,6 +385,10 @@ impl StrParam {
     }
 
     fn read(&self) -> Option<&'static str> {
-        self.value.read().ok().and_then(|v| *v).filter(|s| !s.is_empty())
+        self.value
+            .read()
+            .ok()
+            .and_then(|v| *v)
+            .filter(|s| !s.is_empty())
     }
 }

@@ -48,7 +48,8 @@ impl Registry {
                 r.pvs.insert(p.name, p.clone());
             }
             for t in &m.transformations {
-                r.transformations.insert(format!("{}.{}", t.class, t.name), t.clone());
+                r.transformations
+                    .insert(format!("{}.{}", t.class, t.name), t.clone());
             }
             for c in &m.rpcs {
                 r.rpcs.insert(c.name, c.clone());
@@ -70,7 +71,11 @@ impl Registry {
 
     /// All functions with the module that owns each.
     pub fn functions(&self) -> impl Iterator<Item = (FnId, &Function, &Module)> {
-        self.functions.iter().zip(&self.owners).enumerate().map(|(i, (f, o))| (FnId(i as u32), f, &self.modules[*o]))
+        self.functions
+            .iter()
+            .zip(&self.owners)
+            .enumerate()
+            .map(|(i, (f, o))| (FnId(i as u32), f, &self.modules[*o]))
     }
 
     /// The function of this number.
@@ -82,7 +87,9 @@ impl Registry {
     pub fn kemi(&self, prefix: &str, name: &str) -> Option<FnId> {
         // The key's lifetime is that of static names; a look-up by a shorter one goes over the list
         // of functions only when stubs are printed, never for a message.
-        self.functions().find(|(_, f, _)| f.kemi && f.prefix == Some(prefix) && f.name == name).map(|(id, ..)| id)
+        self.functions()
+            .find(|(_, f, _)| f.kemi && f.prefix == Some(prefix) && f.name == name)
+            .map(|(id, ..)| id)
     }
 
     /// Functions of this name in the native language; they differ in the number of arguments.

@@ -18,8 +18,22 @@ use std::sync::OnceLock;
 
 /// Statistics of the core that this file counts.
 pub static STATS: [&Stat; 16] = [
-    &RCV_REQUESTS, &RCV_REPLIES, &FWD_REQUESTS, &FWD_REPLIES, &DROP_REQUESTS, &DROP_REPLIES, &ERR_REQUESTS, &ERR_REPLIES,
-    &BAD_URIS, &BAD_HDRS, &KEEPALIVES, &SCRIPT_ERRORS, &SCRIPT_STOPPED, &PANICS, &net::ERR_SEND, &UNSUPPORTED,
+    &RCV_REQUESTS,
+    &RCV_REPLIES,
+    &FWD_REQUESTS,
+    &FWD_REPLIES,
+    &DROP_REQUESTS,
+    &DROP_REPLIES,
+    &ERR_REQUESTS,
+    &ERR_REPLIES,
+    &BAD_URIS,
+    &BAD_HDRS,
+    &KEEPALIVES,
+    &SCRIPT_ERRORS,
+    &SCRIPT_STOPPED,
+    &PANICS,
+    &net::ERR_SEND,
+    &UNSUPPORTED,
 ];
 /// Requests received.
 pub static RCV_REQUESTS: Stat = Stat::counter("core", "rcv_requests", "requests received");
@@ -29,18 +43,39 @@ pub static RCV_REPLIES: Stat = Stat::counter("core", "rcv_replies", "replies rec
 pub static FWD_REQUESTS: Stat = Stat::counter("core", "fwd_requests", "requests forwarded");
 /// Replies forwarded.
 pub static FWD_REPLIES: Stat = Stat::counter("core", "fwd_replies", "replies forwarded");
-static DROP_REQUESTS: Stat = Stat::counter("core", "drop_requests", "requests dropped by the script");
+static DROP_REQUESTS: Stat =
+    Stat::counter("core", "drop_requests", "requests dropped by the script");
 static DROP_REPLIES: Stat = Stat::counter("core", "drop_replies", "replies dropped by the script");
 static ERR_REQUESTS: Stat = Stat::counter("core", "err_requests", "bogus requests");
 static ERR_REPLIES: Stat = Stat::counter("core", "err_replies", "bogus replies");
 /// Messages whose request URI can't be read.
-pub static BAD_URIS: Stat = Stat::counter("core", "bad_URIs_rcvd", "messages with a URI that can't be read");
-static BAD_HDRS: Stat = Stat::counter("core", "bad_msg_hdr", "messages with a header that can't be read");
-static UNSUPPORTED: Stat = Stat::counter("core", "unsupported_methods", "requests of a method that isn't supported");
+pub static BAD_URIS: Stat = Stat::counter(
+    "core",
+    "bad_URIs_rcvd",
+    "messages with a URI that can't be read",
+);
+static BAD_HDRS: Stat = Stat::counter(
+    "core",
+    "bad_msg_hdr",
+    "messages with a header that can't be read",
+);
+static UNSUPPORTED: Stat = Stat::counter(
+    "core",
+    "unsupported_methods",
+    "requests of a method that isn't supported",
+);
 static KEEPALIVES: Stat = Stat::counter("core", "rcv_keepalives", "keep-alives received");
 static SCRIPT_ERRORS: Stat = Stat::counter("core", "script_errors", "messages whose route failed");
-static SCRIPT_STOPPED: Stat = Stat::counter("core", "script_stopped", "messages whose route used up its budget");
-static PANICS: Stat = Stat::counter("core", "panics", "messages that made the server's own code fail");
+static SCRIPT_STOPPED: Stat = Stat::counter(
+    "core",
+    "script_stopped",
+    "messages whose route used up its budget",
+);
+static PANICS: Stat = Stat::counter(
+    "core",
+    "panics",
+    "messages that made the server's own code fail",
+);
 
 /// Routes one received message. Nothing that the bytes say can end the process: a panic costs the
 /// message.
@@ -53,7 +88,9 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
     ctx.rcv = rcv;
     ctx.id += 1;
     ctx.received_ms = crate::timer::monotonic_ms();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     ctx.received_at = (now.as_secs() as i64, now.subsec_micros());
     ctx.msg.buf_mut().extend_from_slice(bytes);
     let slot = olelo_mem::slot::current_slot();
@@ -62,7 +99,11 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
     process::end(slot);
     if done.is_err() {
         PANICS.inc();
-        crate::crit!("core", "the server's own code failed on a message from {}; it is left alone", rcv.src);
+        crate::crit!(
+            "core",
+            "the server's own code failed on a message from {}; it is left alone",
+            rcv.src
+        );
         generation::discard();
     }
 }
@@ -86,7 +127,11 @@ fn route(ctx: &mut Ctx) {
     }
     if ctx.msg.via(0).is_none() {
         ERR_REQUESTS.inc();
-        crate::info!("core", "a message from {} has no Via that can be read", ctx.rcv.src);
+        crate::info!(
+            "core",
+            "a message from {} has no Via that can be read",
+            ctx.rcv.src
+        );
         return;
     }
     if let Some(prefix) = log_prefix() {
@@ -107,7 +152,9 @@ fn log_prefix() -> Option<&'static Format> {
     FORMAT
         .get_or_init(|| {
             let text = crate::server().config.log_prefix.as_ref()?;
-            Format::parse(text.as_bytes()).map_err(|e| crate::error!("core", "log_prefix: {e}")).ok()
+            Format::parse(text.as_bytes())
+                .map_err(|e| crate::error!("core", "log_prefix: {e}"))
+                .ok()
         })
         .as_ref()
 }
@@ -121,7 +168,12 @@ fn request(ctx: &mut Ctx) {
     let started = latency_level().map(|_| std::time::Instant::now());
     let outcome = call(ctx, main_route("request_route"), None, REQUEST);
     if let (Some(t), Some(level)) = (started, latency_level()) {
-        crate::log!(level, "core", "request_route took {} us", t.elapsed().as_micros());
+        crate::log!(
+            level,
+            "core",
+            "request_route took {} us",
+            t.elapsed().as_micros()
+        );
     }
     match outcome {
         Outcome::Failed(_) | Outcome::OutOfBudget(_) => {
@@ -131,7 +183,11 @@ fn request(ctx: &mut Ctx) {
             }
         }
         Outcome::Missing => {
-            crate::error!("core", "the script has no {}; the request is answered with 500", main_route("request_route"));
+            crate::error!(
+                "core",
+                "the script has no {}; the request is answered with 500",
+                main_route("request_route")
+            );
             if ctx.msg.method() != Method::Ack {
                 net::reply::stateless(ctx, 500, "Server Internal Error", None);
             }
@@ -154,7 +210,10 @@ fn reply(ctx: &mut Ctx) {
         DROP_REPLIES.inc();
     } else {
         ctx.route = CORE_ONREPLY;
-        let taken = hooks::REPLY.list().iter().any(|h| h(ctx) == ReplyVerdict::Taken);
+        let taken = hooks::REPLY
+            .list()
+            .iter()
+            .any(|h| h(ctx) == ReplyVerdict::Taken);
         if !taken {
             net::reply::forward(ctx);
         }
@@ -174,7 +233,9 @@ fn main_route(which: &str) -> &'static str {
     let names = NAMES.get_or_init(|| {
         ["request_route", "reply_route", "onsend_route"].map(|w| {
             let given = crate::server().config.text(&format!("kemi.{w}_callback"));
-            given.filter(|s| !s.is_empty()).map_or_else(|| format!("ksr_{w}"), str::to_string)
+            given
+                .filter(|s| !s.is_empty())
+                .map_or_else(|| format!("ksr_{w}"), str::to_string)
         })
     });
     match which {
@@ -187,7 +248,9 @@ fn main_route(which: &str) -> &'static str {
 /// Runs the route `name`, as a route block of this kind, for the message in `ctx`. What the route
 /// left in `ctx.end` is taken from it; failures are logged and counted here, once.
 pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outcome {
-    let Some(engine) = generation::current() else { return Outcome::Missing };
+    let Some(engine) = generation::current() else {
+        return Outcome::Missing;
+    };
     let before = (ctx.route, ctx.end);
     ctx.route = kind;
     ctx.end = End::None;
@@ -222,7 +285,9 @@ pub fn event(ctx: &mut Ctx, callback: &str, event: &str) -> Outcome {
 /// Runs `onsend_route`, if the script has one, on bytes about to be sent. False: don't send.
 pub fn onsend(ctx: &mut Ctx, bytes: &[u8], dst: &net::Dst) -> bool {
     let name = main_route("onsend_route");
-    let Some(engine) = generation::current() else { return true };
+    let Some(engine) = generation::current() else {
+        return true;
+    };
     if !engine.has(name) {
         return true;
     }

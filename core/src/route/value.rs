@@ -144,7 +144,13 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_kamailio_reads_them() {
-        for (text, want) in [("12", Some(12)), (" -3 ", Some(-3)), ("0x1f", Some(31)), ("", None), ("1a", None)] {
+        for (text, want) in [
+            ("12", Some(12)),
+            (" -3 ", Some(-3)),
+            ("0x1f", Some(31)),
+            ("", None),
+            ("1a", None),
+        ] {
             assert_eq!(parse_int(text.as_bytes()), want, "{text:?}");
         }
     }

@@ -33,50 +33,124 @@ pub(crate) fn remember_crash(c: &Crash) {
 
 fn crashes() -> Vec<serde_json::Value> {
     let view = CRASH_LIST.get().and_then(|l| l.current());
-    view.and_then(|(_, v)| serde_json::from_slice(&v).ok()).unwrap_or_default()
+    view.and_then(|(_, v)| serde_json::from_slice(&v).ok())
+        .unwrap_or_default()
 }
 
 /// The commands.
 pub fn all() -> Vec<Rpc> {
     vec![
-        rpc("system.listMethods", list_methods).array().doc("Lists all commands."),
-        rpc("system.methodHelp", method_help).args("command").doc("Says what a command does."),
-        rpc("system.methodSignature", method_signature).args("command").doc("Shows the parameters of a command."),
-        rpc("core.echo", |p| Ok(p.0.clone())).args("*values").array().doc("Answers with its parameters."),
-        rpc("core.prints", |p| Ok(p.0.clone())).args("*values").array().doc("Answers with its parameters."),
-        rpc("core.printi", |p| Ok(p.0.clone())).args("*values").array().doc("Answers with its parameters."),
+        rpc("system.listMethods", list_methods)
+            .array()
+            .doc("Lists all commands."),
+        rpc("system.methodHelp", method_help)
+            .args("command")
+            .doc("Says what a command does."),
+        rpc("system.methodSignature", method_signature)
+            .args("command")
+            .doc("Shows the parameters of a command."),
+        rpc("core.echo", |p| Ok(p.0.clone()))
+            .args("*values")
+            .array()
+            .doc("Answers with its parameters."),
+        rpc("core.prints", |p| Ok(p.0.clone()))
+            .args("*values")
+            .array()
+            .doc("Answers with its parameters."),
+        rpc("core.printi", |p| Ok(p.0.clone()))
+            .args("*values")
+            .array()
+            .doc("Answers with its parameters."),
         rpc("core.version", version).doc("The version of the server."),
         rpc("core.uptime", uptime).doc("Since when the server runs."),
-        rpc("core.ps", ps).array().doc("Processes: pid and description in turn."),
-        rpc("core.psx", psx).array().doc("Processes: index, pid, description, status, rank."),
-        rpc("core.pwd", |_| Ok(vec![text(std::env::current_dir().unwrap_or_default().display().to_string())])).doc("The working directory."),
-        rpc("core.arg", |_| Ok(crate::server().config.argv.iter().map(|a| text(a.clone())).collect())).array().doc("The command line."),
-        rpc("core.kill", kill).args("signal").doc("Sends a signal to main: 15 ends the server."),
-        rpc("core.shmmem", shmmem).args("[unit: b k m g]").doc("Shared memory: total, free, used, with overhead, most used, fragments."),
+        rpc("core.ps", ps)
+            .array()
+            .doc("Processes: pid and description in turn."),
+        rpc("core.psx", psx)
+            .array()
+            .doc("Processes: index, pid, description, status, rank."),
+        rpc("core.pwd", |_| {
+            Ok(vec![text(
+                std::env::current_dir()
+                    .unwrap_or_default()
+                    .display()
+                    .to_string(),
+            )])
+        })
+        .doc("The working directory."),
+        rpc("core.arg", |_| {
+            Ok(crate::server()
+                .config
+                .argv
+                .iter()
+                .map(|a| text(a.clone()))
+                .collect())
+        })
+        .array()
+        .doc("The command line."),
+        rpc("core.kill", kill)
+            .args("signal")
+            .doc("Sends a signal to main: 15 ends the server."),
+        rpc("core.shmmem", shmmem)
+            .args("[unit: b k m g]")
+            .doc("Shared memory: total, free, used, with overhead, most used, fragments."),
         rpc("core.tcp_info", tcp_info).doc("TCP: readers, most connections, open connections."),
-        rpc("core.tcp_list", tcp_list).array().doc("Open TCP connections."),
-        rpc("core.sockets_list", sockets_list).array().doc("Listening sockets."),
-        rpc("corex.list_sockets", sockets_list).array().doc("Listening sockets."),
+        rpc("core.tcp_list", tcp_list)
+            .array()
+            .doc("Open TCP connections."),
+        rpc("core.sockets_list", sockets_list)
+            .array()
+            .doc("Listening sockets."),
+        rpc("corex.list_sockets", sockets_list)
+            .array()
+            .doc("Listening sockets."),
         rpc("core.aliases_list", aliases_list).doc("Names that are this server."),
-        rpc("core.modules", |_| Ok(crate::server().registry.modules().iter().map(|m| text(m.name)).collect())).array().doc("Loaded modules."),
+        rpc("core.modules", |_| {
+            Ok(crate::server()
+                .registry
+                .modules()
+                .iter()
+                .map(|m| text(m.name))
+                .collect())
+        })
+        .array()
+        .doc("Loaded modules."),
         rpc("core.flags", |_| Ok(vec![text("")])).doc("Build flags."),
         rpc("core.info", info).doc("Version and build."),
-        rpc("core.crashes", |_| Ok(crashes().into_iter().map(from_json).collect())).array().doc("Workers that died: when, how, on which message."),
-        rpc("core.locks", locks).array().doc("Shared locks held now: lock, holder, what it does, whether others wait."),
+        rpc("core.crashes", |_| {
+            Ok(crashes().into_iter().map(from_json).collect())
+        })
+        .array()
+        .doc("Workers that died: when, how, on which message."),
+        rpc("core.locks", locks)
+            .array()
+            .doc("Shared locks held now: lock, holder, what it does, whether others wait."),
         rpc("mem.check", check).doc("Walks all shared structures and names what is wrong."),
-        rpc("mem.top", mem_top).array().doc("Shared memory by module."),
-        rpc("cfg.rollback", rollback).args("[generation]").doc("Makes an older generation of the routing serve again."),
-        rpc("cfg.generations", generations).doc("The routing's generations: which serves, which are kept."),
+        rpc("mem.top", mem_top)
+            .array()
+            .doc("Shared memory by module."),
+        rpc("cfg.rollback", rollback)
+            .args("[generation]")
+            .doc("Makes an older generation of the routing serve again."),
+        rpc("cfg.generations", generations)
+            .doc("The routing's generations: which serves, which are kept."),
     ]
 }
 
 fn list_methods(_: &Params) -> Answer {
-    Ok(crate::server().registry.rpcs().map(|r| text(r.name)).collect())
+    Ok(crate::server()
+        .registry
+        .rpcs()
+        .map(|r| text(r.name))
+        .collect())
 }
 
 fn find(p: &Params) -> Result<&'static Rpc, Fault> {
     let name = p.text(0, "command")?;
-    crate::server().registry.rpc(&name).ok_or_else(|| Fault::new(404, format!("no command {name}")))
+    crate::server()
+        .registry
+        .rpc(&name)
+        .ok_or_else(|| Fault::new(404, format!("no command {name}")))
 }
 
 fn method_help(p: &Params) -> Answer {
@@ -89,7 +163,11 @@ fn method_signature(p: &Params) -> Answer {
 }
 
 fn version(_: &Params) -> Answer {
-    Ok(vec![text(format!("olelo {} ({}/linux)", crate::server::VERSION, std::env::consts::ARCH))])
+    Ok(vec![text(format!(
+        "olelo {} ({}/linux)",
+        crate::server::VERSION,
+        std::env::consts::ARCH
+    ))])
 }
 
 fn info(_: &Params) -> Answer {
@@ -105,17 +183,28 @@ fn uptime(_: &Params) -> Answer {
     let now = crate::timer::wall_s();
     let started = crate::server().started_at;
     let shown = |t: i64| text(ctime(t));
-    Ok(vec![fields([("now", shown(now)), ("up_since", shown(started)), ("uptime", Value::Int(now - started))])])
+    Ok(vec![fields([
+        ("now", shown(now)),
+        ("up_since", shown(started)),
+        ("uptime", Value::Int(now - started)),
+    ])])
 }
 
 /// A time as C's `ctime` prints it, in UTC offset of the host.
 pub fn ctime(t: i64) -> String {
     use chrono::TimeZone;
-    chrono::Local.timestamp_opt(t, 0).single().map(|d| d.format("%a %b %e %H:%M:%S %Y").to_string()).unwrap_or_default()
+    chrono::Local
+        .timestamp_opt(t, 0)
+        .single()
+        .map(|d| d.format("%a %b %e %H:%M:%S %Y").to_string())
+        .unwrap_or_default()
 }
 
 fn ps(_: &Params) -> Answer {
-    Ok(process::table().iter().flat_map(|s| [Value::Int(s.pid().into()), text(s.description())]).collect())
+    Ok(process::table()
+        .iter()
+        .flat_map(|s| [Value::Int(s.pid().into()), text(s.description())])
+        .collect())
 }
 
 fn psx(_: &Params) -> Answer {
@@ -138,7 +227,8 @@ fn psx(_: &Params) -> Answer {
 
 fn kill(p: &Params) -> Answer {
     let n = p.opt_int(0).unwrap_or(15);
-    let signal = nix::sys::signal::Signal::try_from(n as i32).map_err(|_| Fault::new(400, format!("no signal {n}")))?;
+    let signal = nix::sys::signal::Signal::try_from(n as i32)
+        .map_err(|_| Fault::new(400, format!("no signal {n}")))?;
     if let Some(main) = process::table().get(0) {
         olelo_ipc::signals::kill(main.pid(), signal);
     }
@@ -171,7 +261,10 @@ fn tcp_info(_: &Params) -> Answer {
         ("readers", Value::Int(c.tcp_children as i64)),
         ("max_connections", Value::Int(c.tcp_max_connections as i64)),
         ("max_tls_connections", Value::Int(0)),
-        ("opened_connections", Value::Int(crate::net::tcp::connections() as i64)),
+        (
+            "opened_connections",
+            Value::Int(crate::net::tcp::connections() as i64),
+        ),
         ("opened_tls_connections", Value::Int(0)),
         ("write_queued_bytes", Value::Int(0)),
     ])])
@@ -203,9 +296,24 @@ fn sockets_list(_: &Params) -> Answer {
                 ("ADDRESS", text(l.host.clone())),
                 ("PORT", text(l.addr.port().to_string())),
                 ("NAME", text(l.name.clone().unwrap_or_default())),
-                ("ADVERTISE", text(l.advertise.as_ref().map(|(h, p)| format!("{h}:{p}")).unwrap_or_default())),
+                (
+                    "ADVERTISE",
+                    text(
+                        l.advertise
+                            .as_ref()
+                            .map(|(h, p)| format!("{h}:{p}"))
+                            .unwrap_or_default(),
+                    ),
+                ),
                 ("MCAST", text("no")),
-                ("MHOMED", text(if crate::server().config.mhomed { "yes" } else { "no" })),
+                (
+                    "MHOMED",
+                    text(if crate::server().config.mhomed {
+                        "yes"
+                    } else {
+                        "no"
+                    }),
+                ),
             ])
         })
         .collect())
@@ -215,9 +323,16 @@ fn aliases_list(_: &Params) -> Answer {
     let c = &crate::server().config;
     let alias = |a: &olelo_cfg::ast::Alias| {
         let proto = a.proto.map_or("*", |p| p.as_str());
-        text(format!("{proto}:{}:{}", a.host, a.port.map_or("*".into(), |p| p.to_string())))
+        text(format!(
+            "{proto}:{}:{}",
+            a.host,
+            a.port.map_or("*".into(), |p| p.to_string())
+        ))
     };
-    Ok(vec![fields([("myself_callbacks", Value::Int(0)), ("alias", Value::Array(c.aliases.iter().map(alias).collect()))])])
+    Ok(vec![fields([
+        ("myself_callbacks", Value::Int(0)),
+        ("alias", Value::Array(c.aliases.iter().map(alias).collect())),
+    ])])
 }
 
 fn locks(_: &Params) -> Answer {
@@ -229,8 +344,18 @@ fn locks(_: &Params) -> Answer {
                 ("lock", text(l.name)),
                 ("index", Value::Int(l.index as i64)),
                 ("slot", Value::Int(l.slot.into())),
-                ("holder", text(holder.map(|s| s.description()).unwrap_or_default())),
-                ("message", text(holder.map(|s| s.summary().lines().next().unwrap_or("").to_string()).unwrap_or_default())),
+                (
+                    "holder",
+                    text(holder.map(|s| s.description()).unwrap_or_default()),
+                ),
+                (
+                    "message",
+                    text(
+                        holder
+                            .map(|s| s.summary().lines().next().unwrap_or("").to_string())
+                            .unwrap_or_default(),
+                    ),
+                ),
                 ("waiters", Value::Int(l.waiters.into())),
             ])
         })
@@ -240,7 +365,10 @@ fn locks(_: &Params) -> Answer {
 fn check(_: &Params) -> Answer {
     let faults = olelo_mem::check_all();
     let shown = faults.iter().map(|f| text(format!("{f:?}"))).collect();
-    Ok(vec![fields([("faults", Value::Int(faults.len() as i64)), ("list", Value::Array(shown))])])
+    Ok(vec![fields([
+        ("faults", Value::Int(faults.len() as i64)),
+        ("list", Value::Array(shown)),
+    ])])
 }
 
 fn mem_top(_: &Params) -> Answer {
@@ -248,12 +376,20 @@ fn mem_top(_: &Params) -> Answer {
     all.sort_by_key(|u| std::cmp::Reverse(u.bytes));
     Ok(all
         .into_iter()
-        .map(|u| fields([("name", text(u.name)), ("bytes", Value::Int(u.bytes as i64)), ("blocks", Value::Int(u.blocks as i64))]))
+        .map(|u| {
+            fields([
+                ("name", text(u.name)),
+                ("bytes", Value::Int(u.bytes as i64)),
+                ("blocks", Value::Int(u.blocks as i64)),
+            ])
+        })
         .collect())
 }
 
 /// What a reload or rollback did, as its caller sees it.
-pub fn reload_answer(r: Result<crate::route::generation::Report, crate::route::generation::ReloadError>) -> Answer {
+pub fn reload_answer(
+    r: Result<crate::route::generation::Report, crate::route::generation::ReloadError>,
+) -> Answer {
     match r {
         Ok(r) => Ok(vec![fields([
             ("generation", Value::Int(r.generation.into())),
@@ -276,15 +412,27 @@ fn generations(_: &Params) -> Answer {
         ("serves", Value::Int(g::number().into())),
         ("file", text(g::path().unwrap_or(""))),
         ("digest", text(g::digest().unwrap_or_default())),
-        ("kept", Value::Array(g::kept().into_iter().map(|n| Value::Int(n.into())).collect())),
+        (
+            "kept",
+            Value::Array(
+                g::kept()
+                    .into_iter()
+                    .map(|n| Value::Int(n.into()))
+                    .collect(),
+            ),
+        ),
     ])])
 }
 
 fn from_json(v: serde_json::Value) -> Value {
     match v {
-        serde_json::Value::Object(o) => Value::Struct(o.into_iter().map(|(k, v)| (k, from_json(v))).collect()),
+        serde_json::Value::Object(o) => {
+            Value::Struct(o.into_iter().map(|(k, v)| (k, from_json(v))).collect())
+        }
         serde_json::Value::Array(a) => Value::Array(a.into_iter().map(from_json).collect()),
-        serde_json::Value::Number(n) => n.as_i64().map_or_else(|| Value::Double(n.as_f64().unwrap_or(0.0)), Value::Int),
+        serde_json::Value::Number(n) => n
+            .as_i64()
+            .map_or_else(|| Value::Double(n.as_f64().unwrap_or(0.0)), Value::Int),
         serde_json::Value::String(s) => Value::Str(s),
         serde_json::Value::Bool(b) => Value::Int(b.into()),
         serde_json::Value::Null => Value::Str(String::new()),

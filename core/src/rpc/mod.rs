@@ -21,7 +21,10 @@ pub struct Fault {
 impl Fault {
     /// A fault.
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Fault { code, message: message.into() }
+        Fault {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -45,7 +48,8 @@ impl Params {
 
     /// Parameter `i` as text, required.
     pub fn text(&self, i: usize, name: &str) -> Result<String, Fault> {
-        self.opt_text(i).ok_or_else(|| Fault::new(400, format!("parameter {} ({name}) is missing", i + 1)))
+        self.opt_text(i)
+            .ok_or_else(|| Fault::new(400, format!("parameter {} ({name}) is missing", i + 1)))
     }
 
     /// Parameter `i` as text.
@@ -61,8 +65,16 @@ impl Params {
     /// Parameter `i` as an integer, required.
     pub fn int(&self, i: usize, name: &str) -> Result<i64, Fault> {
         match self.0.get(i) {
-            None => Err(Fault::new(400, format!("parameter {} ({name}) is missing", i + 1))),
-            _ => self.opt_int(i).ok_or_else(|| Fault::new(400, format!("parameter {} ({name}) is not an integer", i + 1))),
+            None => Err(Fault::new(
+                400,
+                format!("parameter {} ({name}) is missing", i + 1),
+            )),
+            _ => self.opt_int(i).ok_or_else(|| {
+                Fault::new(
+                    400,
+                    format!("parameter {} ({name}) is not an integer", i + 1),
+                )
+            }),
         }
     }
 
@@ -94,7 +106,13 @@ pub struct Rpc {
 
 /// Declares a control command.
 pub fn rpc(name: &'static str, run: fn(&Params) -> Answer) -> Rpc {
-    Rpc { name, run, args: "", doc: "", array: false }
+    Rpc {
+        name,
+        run,
+        args: "",
+        doc: "",
+        array: false,
+    }
 }
 
 impl Rpc {
@@ -122,14 +140,23 @@ pub fn run(name: &str, params: &Params) -> Answer {
     let registry = &crate::server().registry;
     let Some(cmd) = registry.rpc(name) else {
         let near = nearest(name, registry.rpcs().map(|r| r.name));
-        return Err(Fault::new(404, match near {
-            Some(n) => format!("no command {name}; did you mean {n}?"),
-            None => format!("no command {name}; system.listMethods lists all"),
-        }));
+        return Err(Fault::new(
+            404,
+            match near {
+                Some(n) => format!("no command {name}; did you mean {n}?"),
+                None => format!("no command {name}; system.listMethods lists all"),
+            },
+        ));
     };
     // A command that panics costs its caller an answer, not the server a process.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (cmd.run)(params)))
-        .unwrap_or_else(|_| Err(Fault::new(500, format!("{name} failed inside; see the log"))))
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (cmd.run)(params))).unwrap_or_else(
+        |_| {
+            Err(Fault::new(
+                500,
+                format!("{name} failed inside; see the log"),
+            ))
+        },
+    )
 }
 
 /// Builds a struct value.

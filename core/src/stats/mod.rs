@@ -27,12 +27,29 @@ pub struct Stat {
 impl Stat {
     /// A counter.
     pub const fn counter(group: &'static str, name: &'static str, doc: &'static str) -> Stat {
-        Stat { group, name, doc, compute: None, cell: AtomicU32::new(0) }
+        Stat {
+            group,
+            name,
+            doc,
+            compute: None,
+            cell: AtomicU32::new(0),
+        }
     }
 
     /// A number that `compute` finds when it is asked for.
-    pub const fn computed(group: &'static str, name: &'static str, doc: &'static str, compute: fn() -> i64) -> Stat {
-        Stat { group, name, doc, compute: Some(compute), cell: AtomicU32::new(0) }
+    pub const fn computed(
+        group: &'static str,
+        name: &'static str,
+        doc: &'static str,
+        compute: fn() -> i64,
+    ) -> Stat {
+        Stat {
+            group,
+            name,
+            doc,
+            compute: Some(compute),
+            cell: AtomicU32::new(0),
+        }
     }
 
     /// Adds one.
@@ -96,23 +113,37 @@ static DECLARED: std::sync::RwLock<Vec<&'static Stat>> = std::sync::RwLock::new(
 
 /// Declares a statistic by name; main, from a module's `init`.
 pub fn declare(group: &str, name: &str) -> Result<&'static Stat, String> {
-    let mut declared = DECLARED.write().map_err(|_| "the list of statistics is broken".to_string())?;
+    let mut declared = DECLARED
+        .write()
+        .map_err(|_| "the list of statistics is broken".to_string())?;
     if let Some(s) = declared.iter().find(|s| s.group == group && s.name == name) {
         return Ok(s);
     }
     if declared.len() >= MAX_SCRIPT_STATS {
-        return Err(format!("can't declare statistic {group}:{name}: there are {MAX_SCRIPT_STATS} already"));
+        return Err(format!(
+            "can't declare statistic {group}:{name}: there are {MAX_SCRIPT_STATS} already"
+        ));
     }
     let leak = |s: &str| -> &'static str { Box::leak(s.to_string().into_boxed_str()) };
-    let stat: &'static Stat = Box::leak(Box::new(Stat::counter(leak(group), leak(name), "declared by the operator")));
-    stat.cell.store(NEXT.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    let stat: &'static Stat = Box::leak(Box::new(Stat::counter(
+        leak(group),
+        leak(name),
+        "declared by the operator",
+    )));
+    stat.cell
+        .store(NEXT.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     declared.push(stat);
     Ok(stat)
 }
 
 /// Every statistic there is.
 pub fn all() -> Vec<&'static Stat> {
-    let mut v: Vec<&'static Stat> = crate::server().registry.modules().iter().flat_map(|m| m.stats.iter().copied()).collect();
+    let mut v: Vec<&'static Stat> = crate::server()
+        .registry
+        .modules()
+        .iter()
+        .flat_map(|m| m.stats.iter().copied())
+        .collect();
     if let Ok(d) = DECLARED.read() {
         v.extend(d.iter().copied());
     }

@@ -35,16 +35,25 @@ static JOBS: RwLock<Vec<Job>> = RwLock::new(Vec::new());
 /// Asks for a job; main, in a module's `init`.
 pub fn every(name: &'static str, every_ms: u64, pace: Pace, run: fn(u64)) {
     if let Ok(mut j) = JOBS.write() {
-        j.push(Job { name, every_ms: every_ms.max(1), pace, run });
+        j.push(Job {
+            name,
+            every_ms: every_ms.max(1),
+            pace,
+            run,
+        });
     }
 }
 
 /// The jobs of one process.
 pub(crate) fn jobs(pace: Pace) -> Vec<Job> {
-    JOBS.read().map(|j| j.iter().copied().filter(|j| j.pace == pace).collect()).unwrap_or_default()
+    JOBS.read()
+        .map(|j| j.iter().copied().filter(|j| j.pace == pace).collect())
+        .unwrap_or_default()
 }
 
 /// Seconds of the wall clock.
 pub fn wall_s() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs() as i64)
 }

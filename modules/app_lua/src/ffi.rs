@@ -49,17 +49,27 @@ pub struct State {
 
 impl State {
     /// A fresh state with all of Lua's libraries and `KSR`, limited to this many bytes of memory.
-    pub fn new(exports: &[(&'static str, &'static Function)], time_limit_ms: i64, memory_limit: usize) -> Result<State, String> {
+    pub fn new(
+        exports: &[(&'static str, &'static Function)],
+        time_limit_ms: i64,
+        memory_limit: usize,
+    ) -> Result<State, String> {
         // SAFETY: operators' scripts are trusted as their configuration is; LuaJIT's own `ffi` lets
         // them reach outside, which costs at most their worker.
         let lua = unsafe { mlua::Lua::unsafe_new() };
-        lua.set_memory_limit(memory_limit).map_err(|e| format!("can't limit Lua's memory: {e}"))?;
+        lua.set_memory_limit(memory_limit)
+            .map_err(|e| format!("can't limit Lua's memory: {e}"))?;
         let raw = Cell::new(ptr::null_mut());
         // SAFETY: the closure only reads the pointer of the state, which lives as long as `lua`,
         // and leaves the stack as it was.
         unsafe { lua.exec_raw::<()>((), |l| raw.set(l)) }.map_err(|e| e.to_string())?;
         let raw = main_thread(raw.get());
-        let s = State { lua, raw, routes: RefCell::default(), time_limit_ms };
+        let s = State {
+            lua,
+            raw,
+            routes: RefCell::default(),
+            time_limit_ms,
+        };
         s.bind(exports)?;
         Ok(s)
     }
@@ -129,19 +139,34 @@ impl State {
         self.protected(ctx, |l| {
             // SAFETY: `text` is readable for its length and `chunk` ends with a zero; the loader
             // pushes one value, function or message.
-            let status = unsafe { ffi::luaL_loadbuffer(l, text.as_ptr().cast(), text.len(), chunk.as_ptr()) };
-            if status == ffi::LUA_OK { Ok(0) } else { Err(top_text(l)) }
+            let status = unsafe {
+                ffi::luaL_loadbuffer(l, text.as_ptr().cast(), text.len(), chunk.as_ptr())
+            };
+            if status == ffi::LUA_OK {
+                Ok(0)
+            } else {
+                Err(top_text(l))
+            }
         })
     }
 
     /// Calls what `push` left on the stack (function, then its arguments), with the budget running
     /// and `ctx` as the message that exports work on. Nests.
-    fn protected(&self, ctx: &mut Ctx, push: impl FnOnce(*mut lua_State) -> Result<c_int, String>) -> Outcome {
+    fn protected(
+        &self,
+        ctx: &mut Ctx,
+        push: impl FnOnce(*mut lua_State) -> Result<c_int, String>,
+    ) -> Outcome {
         let l = self.raw;
         let outer = CURRENT.replace(ptr::from_mut(ctx));
         // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
         // file; errors inside `lua_pcall` come back as its status.
-        let (base, fits) = unsafe { (ffi::lua_gettop(l), ffi::lua_checkstack(l, MOST_ARGS as c_int + 8) != 0) };
+        let (base, fits) = unsafe {
+            (
+                ffi::lua_gettop(l),
+                ffi::lua_checkstack(l, MOST_ARGS as c_int + 8) != 0,
+            )
+        };
         let outcome = if !fits {
             Outcome::Failed("Lua's stack is full".into())
         } else {
@@ -150,7 +175,11 @@ impl State {
             match push(l) {
                 Err(e) => Outcome::Failed(e),
                 Ok(args) => {
-                    let budget = if outer.is_null() { Some(Budget::start(l, self.time_limit_ms)) } else { None };
+                    let budget = if outer.is_null() {
+                        Some(Budget::start(l, self.time_limit_ms))
+                    } else {
+                        None
+                    };
                     // SAFETY: function and `args` arguments are on the stack above the handler.
                     let status = unsafe { ffi::lua_pcall(l, args, 1, base + 1) };
                     let stopped = STOPPED.load(Ordering::Relaxed) != 0;
@@ -173,14 +202,22 @@ impl State {
     fn outcome(&self, status: c_int, stopped: bool) -> Outcome {
         let l = self.raw;
         if stopped {
-            return Outcome::OutOfBudget(format!("it used more than {} ms of CPU: {}", self.time_limit_ms, top_text(l)));
+            return Outcome::OutOfBudget(format!(
+                "it used more than {} ms of CPU: {}",
+                self.time_limit_ms,
+                top_text(l)
+            ));
         }
         if status == ffi::LUA_OK {
             // SAFETY: `lua_pcall` was asked for one result, which is on top.
             return unsafe {
                 match ffi::lua_type(l, -1) {
                     ffi::LUA_TNUMBER => Outcome::Return(ffi::lua_tonumber(l, -1) as i64),
-                    ffi::LUA_TBOOLEAN => Outcome::Return(if ffi::lua_toboolean(l, -1) != 0 { 1 } else { -1 }),
+                    ffi::LUA_TBOOLEAN => Outcome::Return(if ffi::lua_toboolean(l, -1) != 0 {
+                        1
+                    } else {
+                        -1
+                    }),
                     _ => Outcome::Return(1),
                 }
             };
@@ -200,11 +237,19 @@ impl State {
         if let Some(r) = self.routes.borrow().get(name) {
             return *r;
         }
-        let found = self.lua.globals().get::<Option<mlua::Function>>(name).ok().flatten();
+        let found = self
+            .lua
+            .globals()
+            .get::<Option<mlua::Function>>(name)
+            .ok()
+            .flatten();
         let reference = found.map_or(0, |f| {
             let r = Cell::new(0);
             // SAFETY: mlua pushes `f`; `luaL_ref` pops it and remembers it in this state's registry.
-            let made = unsafe { self.lua.exec_raw::<()>(f, |l| r.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX))) };
+            let made = unsafe {
+                self.lua
+                    .exec_raw::<()>(f, |l| r.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX)))
+            };
             if made.is_ok() { r.get() } else { 0 }
         });
         let mut routes = self.routes.borrow_mut();
@@ -288,7 +333,11 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
     let n = unsafe {
         let n = ffi::lua_gettop(l) as usize;
         if n > MOST_ARGS {
-            return complain(format!("{} given {n} arguments to {}", f.full_name(), f.signature()));
+            return complain(format!(
+                "{} given {n} arguments to {}",
+                f.full_name(),
+                f.signature()
+            ));
         }
         for (i, a) in args.iter_mut().take(n).enumerate() {
             let at = i as c_int + 1;
@@ -303,7 +352,11 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
                 }
                 t => {
                     let name = std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy();
-                    return complain(format!("argument {}: a {name} can't be given to {}", i + 1, f.signature()));
+                    return complain(format!(
+                        "argument {}: a {name} can't be given to {}",
+                        i + 1,
+                        f.signature()
+                    ));
                 }
             };
         }
@@ -319,7 +372,10 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
             Ran::Value
         }
         Ok(Err(e)) => complain(e.0),
-        Err(_) => complain(format!("{} failed inside; this is a fault of the server", f.full_name())),
+        Err(_) => complain(format!(
+            "{} failed inside; this is a fault of the server",
+            f.full_name()
+        )),
     }
 }
 
@@ -395,7 +451,10 @@ fn top_text(l: *mut lua_State) -> String {
                 let p = ffi::lua_tolstring(l, -1, &mut len);
                 String::from_utf8_lossy(std::slice::from_raw_parts(p.cast(), len)).into_owned()
             }
-            t => format!("the error value is a {}", std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy()),
+            t => format!(
+                "the error value is a {}",
+                std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy()
+            ),
         }
     }
 }
@@ -458,8 +517,14 @@ fn arm_timer() {
         return;
     }
     ARMED.set(me);
-    let every = libc::timeval { tv_sec: 0, tv_usec: TICK_US };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: TICK_US,
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
     // SAFETY: the handler touches atomics and calls `lua_sethook` only; SA_RESTART keeps the
     // interrupted system calls of the worker going. Timers are not inherited over fork, hence the
     // check of the pid.

@@ -67,20 +67,32 @@ fn modf(
     d: Option<&[u8]>,
     e: Option<&[u8]>,
 ) -> Result<i64, ScriptError> {
-    let args: Vec<Val<'_>> = [a, b, c, d, e].into_iter().map_while(|x| x.map(Val::bytes)).collect();
+    let args: Vec<Val<'_>> = [a, b, c, d, e]
+        .into_iter()
+        .map_while(|x| x.map(Val::bytes))
+        .collect();
     let registry = &olelo_core::server().registry;
-    let fits = registry.native(name).iter().map(|id| registry.function(*id)).find(|f| {
-        let least = f.params.iter().filter(|p| !p.optional).count();
-        (least..=f.params.len()).contains(&args.len())
-    });
+    let fits = registry
+        .native(name)
+        .iter()
+        .map(|id| registry.function(*id))
+        .find(|f| {
+            let least = f.params.iter().filter(|p| !p.optional).count();
+            (least..=f.params.len()).contains(&args.len())
+        });
     match fits {
         Some(f) => Ok(f.call(ctx, &args)?.as_int().unwrap_or(1)),
-        None => Err(ScriptError::new(format!("no native function {name} with {} arguments", args.len()))),
+        None => Err(ScriptError::new(format!(
+            "no native function {name} with {} arguments",
+            args.len()
+        ))),
     }
 }
 
 fn state() -> Result<Rc<State>, ScriptError> {
-    STATE.with_borrow(Clone::clone).ok_or_else(|| ScriptError::new("no Lua script is loaded in this process"))
+    STATE
+        .with_borrow(Clone::clone)
+        .ok_or_else(|| ScriptError::new("no Lua script is loaded in this process"))
 }
 
 fn run(ctx: &mut Ctx, name: &str) -> Result<i64, ScriptError> {
@@ -98,7 +110,8 @@ fn run_string(ctx: &mut Ctx, text: &[u8]) -> Result<i64, ScriptError> {
 }
 
 fn do_file(ctx: &mut Ctx, path: &str) -> Result<i64, ScriptError> {
-    let text = std::fs::read(path).map_err(|e| ScriptError::new(format!("can't read {path}: {e}")))?;
+    let text =
+        std::fs::read(path).map_err(|e| ScriptError::new(format!("can't read {path}: {e}")))?;
     let outcome = state()?.run(&text, &format!("@{path}"), ctx);
     answer(ctx, outcome, String::new)
 }

@@ -31,18 +31,41 @@ pub fn module() -> Module {
         .doc("Routing in Lua (LuaJIT): `cfgengine \"lua\"` with the script named by `load`.")
         .param(param_call("load", add_script).doc("The script to load. The last one given routes."))
         .param(param_int("reload", &RELOAD).doc("Whether `app_lua.reload` is allowed."))
-        .param(param_int("log_mode", &LOG_MODE).doc("How script errors are logged; they are always logged with their traceback."))
-        .param(param_int("time_limit", &TIME_LIMIT).doc("Milliseconds of CPU that the routing of one message may use. Olelo's own."))
-        .param(param_int("memory_limit", &MEMORY_LIMIT).doc("Megabytes that a process' Lua state may hold. Olelo's own."))
+        .param(
+            param_int("log_mode", &LOG_MODE)
+                .doc("How script errors are logged; they are always logged with their traceback."),
+        )
+        .param(
+            param_int("time_limit", &TIME_LIMIT)
+                .doc("Milliseconds of CPU that the routing of one message may use. Olelo's own."),
+        )
+        .param(
+            param_int("memory_limit", &MEMORY_LIMIT)
+                .doc("Megabytes that a process' Lua state may hold. Olelo's own."),
+        )
         .init(init)
-        .rpc(rpc("app_lua.list", list).array().doc("The script, and each process' generation, load time and last error."))
-        .rpc(rpc("app_lua.reload", reload).args("[index]").doc("Loads the script anew, as one generation for all processes, or refuses it."))
-        .rpc(rpc("app_lua.api_list", api_list).array().doc("All functions that scripts can call."));
+        .rpc(
+            rpc("app_lua.list", list)
+                .array()
+                .doc("The script, and each process' generation, load time and last error."),
+        )
+        .rpc(
+            rpc("app_lua.reload", reload)
+                .args("[index]")
+                .doc("Loads the script anew, as one generation for all processes, or refuses it."),
+        )
+        .rpc(
+            rpc("app_lua.api_list", api_list)
+                .array()
+                .doc("All functions that scripts can call."),
+        );
     functions::all().into_iter().fold(m, Module::function)
 }
 
 fn add_script(v: &ParamValue) -> Result<(), String> {
-    let ParamValue::Str(path) = v else { return Err("wants the path of a script".into()) };
+    let ParamValue::Str(path) = v else {
+        return Err("wants the path of a script".into());
+    };
     if let Ok(mut s) = SCRIPTS.write() {
         s.push(path.clone());
     }
@@ -50,14 +73,19 @@ fn add_script(v: &ParamValue) -> Result<(), String> {
 }
 
 fn init() -> Result<(), String> {
-    let kind = EngineKind { name: "lua", aliases: &["app_lua"], build };
+    let kind = EngineKind {
+        name: "lua",
+        aliases: &["app_lua"],
+        build,
+    };
     engine::register(kind);
     let server = olelo_core::server();
     if !matches!(server.config.engine.as_str(), "lua" | "app_lua") {
         return Ok(());
     }
     let script = SCRIPTS.read().ok().and_then(|s| s.last().cloned());
-    let script = script.ok_or("cfgengine \"lua\" needs a script: modparam(\"app_lua\", \"load\", \"FILE\")")?;
+    let script = script
+        .ok_or("cfgengine \"lua\" needs a script: modparam(\"app_lua\", \"load\", \"FILE\")")?;
     generation::install(kind, &script)
 }
 
@@ -71,8 +99,15 @@ fn build(source: &Source) -> Result<Rc<dyn Engine>, String> {
         .filter(|(_, f, _)| f.kemi)
         .map(|(_, f, _)| (f.prefix.unwrap_or(""), f))
         .collect();
-    let state = ffi::State::new(&exports, TIME_LIMIT.get(), (MEMORY_LIMIT.get().max(4) as usize) << 20)?;
-    if let Some(dir) = std::path::Path::new(&source.path).parent().filter(|d| !d.as_os_str().is_empty()) {
+    let state = ffi::State::new(
+        &exports,
+        TIME_LIMIT.get(),
+        (MEMORY_LIMIT.get().max(4) as usize) << 20,
+    )?;
+    if let Some(dir) = std::path::Path::new(&source.path)
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+    {
         add_package_path(state.lua(), &dir.display().to_string()).map_err(|e| e.to_string())?;
     }
     let mut ctx = Ctx::new();
@@ -80,8 +115,16 @@ fn build(source: &Source) -> Result<Rc<dyn Engine>, String> {
         Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
         _ => {}
     }
-    if !state.has("ksr_request_route") && olelo_core::server().config.text("kemi.request_route_callback").is_none() {
-        return Err(format!("{}: has no function ksr_request_route", source.path));
+    if !state.has("ksr_request_route")
+        && olelo_core::server()
+            .config
+            .text("kemi.request_route_callback")
+            .is_none()
+    {
+        return Err(format!(
+            "{}: has no function ksr_request_route",
+            source.path
+        ));
     }
     Ok(Rc::new(Lua(Rc::new(state))))
 }
@@ -123,7 +166,10 @@ fn list(_: &Params) -> Answer {
 
 fn reload(_: &Params) -> Answer {
     if !RELOAD.is_on() {
-        return Err(Fault::new(500, "reloading is switched off: modparam(\"app_lua\", \"reload\", 1)"));
+        return Err(Fault::new(
+            500,
+            "reloading is switched off: modparam(\"app_lua\", \"reload\", 1)",
+        ));
     }
     core_cmds::reload_answer(generation::reload())
 }
@@ -133,7 +179,12 @@ fn api_list(_: &Params) -> Answer {
         .registry
         .functions()
         .filter(|(_, f, _)| f.kemi)
-        .map(|(_, f, m)| fields([("func", text(f.signature())), ("module", text(m.name)), ("doc", text(f.doc))]))
+        .map(|(_, f, m)| {
+            fields([
+                ("func", text(f.signature())),
+                ("module", text(m.name)),
+                ("doc", text(f.doc)),
+            ])
+        })
         .collect())
 }
-

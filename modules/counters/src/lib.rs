@@ -1,1 +1,10 @@
 //! The `counters` module.
+
+#![forbid(unsafe_code)]
+
+use olelo_core::route::module::Module;
+
+/// The module.
+pub fn module() -> Module {
+    Module::new("counters")
+}

@@ -1,1 +1,10 @@
 //! The `registrar` module.
+
+#![forbid(unsafe_code)]
+
+use olelo_core::route::module::Module;
+
+/// The module.
+pub fn module() -> Module {
+    Module::new("registrar")
+}
