@@ -1,4 +1,3 @@
-// NOTE to helpers: process.rs, signals.rs and wake.rs are used by core as they are; keep these versions.
 //! What the processes of a server say to each other, and to an operator's tools.
 //!
 //! | file | what it is |

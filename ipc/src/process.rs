@@ -61,13 +61,21 @@ pub enum Ack {
 /// Makes the table; main, once.
 pub fn create(most: u16) -> Result<(), ArenaError> {
     let words = arena().region("processes", usize::from(most) * WORDS * 8)?;
-    let _ = TABLE.set(Table { words, used: AtomicU64::new(0), most });
+    let _ = TABLE.set(Table {
+        words,
+        used: AtomicU64::new(0),
+        most,
+    });
     Ok(())
 }
 
 /// The table of this server. An empty one before [`create`].
 pub fn table() -> &'static Table {
-    static EMPTY: Table = Table { words: &[], used: AtomicU64::new(0), most: 0 };
+    static EMPTY: Table = Table {
+        words: &[],
+        used: AtomicU64::new(0),
+        most: 0,
+    };
     TABLE.get().unwrap_or(&EMPTY)
 }
 
@@ -98,7 +106,10 @@ impl Table {
 
     fn at(&self, number: u16) -> Option<Slot> {
         let start = usize::from(number) * WORDS;
-        Some(Slot { number, words: self.words.get(start..start + WORDS)? })
+        Some(Slot {
+            number,
+            words: self.words.get(start..start + WORDS)?,
+        })
     }
 }
 

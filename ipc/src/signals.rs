@@ -66,8 +66,16 @@ pub struct Death {
 pub fn reap() -> Option<Death> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(p, code)) => Some(Death { pid: p.as_raw(), code: Some(code), signal: None }),
-            Ok(WaitStatus::Signaled(p, s, _)) => Some(Death { pid: p.as_raw(), code: None, signal: Some(s as i32) }),
+            Ok(WaitStatus::Exited(p, code)) => Some(Death {
+                pid: p.as_raw(),
+                code: Some(code),
+                signal: None,
+            }),
+            Ok(WaitStatus::Signaled(p, s, _)) => Some(Death {
+                pid: p.as_raw(),
+                code: None,
+                signal: Some(s as i32),
+            }),
             Ok(WaitStatus::StillAlive) | Err(_) => None,
             Ok(_) => continue,
         };
@@ -84,7 +92,14 @@ impl MainSignals {
     /// Blocks the signals that main handles and opens the descriptor.
     pub fn new() -> io::Result<MainSignals> {
         let mut mask = SigSet::empty();
-        for s in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD, Signal::SIGUSR1, Signal::SIGUSR2] {
+        for s in [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGCHLD,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+        ] {
             mask.add(s);
         }
         mask.thread_block()?;
@@ -96,7 +111,10 @@ impl MainSignals {
     pub fn wait(&self, most: Duration) -> Option<Signal> {
         use std::os::fd::AsFd;
         let ms = u16::try_from(most.as_millis()).unwrap_or(u16::MAX);
-        let mut fds = [nix::poll::PollFd::new(self.fd.as_fd(), nix::poll::PollFlags::POLLIN)];
+        let mut fds = [nix::poll::PollFd::new(
+            self.fd.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
         let _ = nix::poll::poll(&mut fds, ms);
         let got = self.fd.read_signal().ok().flatten()?;
         Signal::try_from(got.ssi_signo as i32).ok()
@@ -186,7 +204,10 @@ pub fn daemonise() -> io::Result<std::os::unix::net::UnixStream> {
 
 /// Points the standard streams at /dev/null.
 pub fn detach_streams(keep_stderr: bool) -> io::Result<()> {
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     if !keep_stderr {

@@ -15,7 +15,9 @@ static EVENTS: OnceLock<Vec<EventFd>> = OnceLock::new();
 /// Makes an eventfd per slot; main, before the forks.
 pub fn create(slots: u16) -> std::io::Result<()> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    let fds = (0..slots).map(|_| EventFd::from_value_and_flags(0, flags)).collect::<Result<Vec<_>, _>>()?;
+    let fds = (0..slots)
+        .map(|_| EventFd::from_value_and_flags(0, flags))
+        .collect::<Result<Vec<_>, _>>()?;
     let _ = EVENTS.set(fds);
     Ok(())
 }
@@ -37,7 +39,10 @@ pub fn post(slot: u16) {
 
 /// The eventfd of `slot`, to register with epoll.
 pub fn event_fd(slot: u16) -> Option<BorrowedFd<'static>> {
-    EVENTS.get().and_then(|e| e.get(usize::from(slot))).map(AsFd::as_fd)
+    EVENTS
+        .get()
+        .and_then(|e| e.get(usize::from(slot)))
+        .map(AsFd::as_fd)
 }
 
 /// Makes the eventfd unreadable again.
