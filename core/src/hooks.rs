@@ -55,7 +55,8 @@ impl<F: Copy + 'static> Default for Hook<F> {
 
 /// A reply has arrived and the stateless reply route let it pass.
 pub static REPLY: Hook<fn(&mut Ctx) -> ReplyVerdict> = Hook::new();
-/// A request or reply is about to be routed.
+/// A request or reply is about to be routed. A hook that leaves `End::Drop` in `ctx.end` has dealt
+/// with a request: it is not routed.
 pub static PRE_SCRIPT: Hook<fn(&mut Ctx)> = Hook::new();
 /// The main route (request or reply) has ended.
 pub static POST_SCRIPT: Hook<fn(&mut Ctx)> = Hook::new();

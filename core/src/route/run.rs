@@ -165,6 +165,11 @@ fn request(ctx: &mut Ctx) {
         ctx.force_rport = true;
     }
     hooks::PRE_SCRIPT.list().iter().for_each(|h| h(ctx));
+    if ctx.end == End::Drop {
+        // A module has dealt with it, as `sl` with the ACK to one of its replies.
+        ctx.end = End::None;
+        return;
+    }
     let started = latency_level().map(|_| std::time::Instant::now());
     let outcome = call(ctx, main_route("request_route"), None, REQUEST);
     if let (Some(t), Some(level)) = (started, latency_level()) {
