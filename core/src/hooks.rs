@@ -64,3 +64,5 @@ pub static POST_SCRIPT: Hook<fn(&mut Ctx)> = Hook::new();
 pub static SCRIPT_FAILED: Hook<fn(&mut Ctx) -> bool> = Hook::new();
 /// A reply without state is about to be sent: status, reason, bytes.
 pub static LOCAL_REPLY: Hook<fn(&mut Ctx, u16, &str, &[u8])> = Hook::new();
+/// A request is about to be built for this destination: the last moment to edit it for one branch.
+pub static FORWARD: Hook<fn(&mut Ctx, &crate::net::Dst)> = Hook::new();

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cfgvars;
 pub mod config;
 pub mod dns;
 pub mod exports;

@@ -122,6 +122,13 @@ impl Edits {
         Some(op.data.of(&self.bytes))
     }
 
+    /// What [`Edits::replace`] put last in the place of exactly this part.
+    pub fn replacement(&self, span: Span) -> Option<&[u8]> {
+        let place = Place::Replace(span);
+        let op = self.ops.iter().rev().find(|op| op.place == place)?;
+        Some(op.data.of(&self.bytes))
+    }
+
     /// Where we are, to come back to (as before the edits of one branch).
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {

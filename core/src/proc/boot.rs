@@ -233,6 +233,7 @@ pub fn prepare(
     if let Some(first) = crate::config::take_shared(names.len()) {
         crate::log::share_module_levels(&names, first);
     }
+    crate::cfgvars::create(&config, &registry);
     let sockets = if check_only {
         Sockets::default()
     } else {

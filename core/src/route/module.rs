@@ -205,6 +205,8 @@ pub struct ModParam {
     pub doc: &'static str,
     /// The default as documentation shows it.
     pub default: String,
+    /// May be changed while the server runs (`cfg.set`).
+    pub dynamic: bool,
 }
 
 /// Declares an integer parameter.
@@ -214,7 +216,7 @@ pub fn param_int(name: &'static str, to: &'static IntParam) -> ModParam {
         target: ParamTarget::Int(to),
         string: false,
         doc: "",
-        default: to.default.to_string(),
+        default: to.default.to_string(), dynamic: false,
     }
 }
 
@@ -225,7 +227,7 @@ pub fn param_str(name: &'static str, to: &'static StrParam) -> ModParam {
         target: ParamTarget::Str(to),
         string: true,
         doc: "",
-        default: to.default.unwrap_or("").to_string(),
+        default: to.default.unwrap_or("").to_string(), dynamic: false,
     }
 }
 
@@ -236,7 +238,7 @@ pub fn param_call(name: &'static str, f: fn(&ParamValue) -> Result<(), String>) 
         target: ParamTarget::Call(f),
         string: true,
         doc: "",
-        default: String::new(),
+        default: String::new(), dynamic: false,
     }
 }
 
@@ -247,7 +249,7 @@ pub fn param_ignored(name: &'static str, string: bool, why: &'static str) -> Mod
         target: ParamTarget::Ignored,
         string,
         doc: why,
-        default: String::new(),
+        default: String::new(), dynamic: false,
     }
 }
 
@@ -255,6 +257,12 @@ impl ModParam {
     /// Says what it does.
     pub fn doc(mut self, doc: &'static str) -> Self {
         self.doc = doc;
+        self
+    }
+
+    /// Lets `cfg.set` change it while the server runs.
+    pub fn dynamic(mut self) -> Self {
+        self.dynamic = true;
         self
     }
 

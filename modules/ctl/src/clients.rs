@@ -1,0 +1,192 @@
+//! The process that serves control clients: one poll loop, every socket non-blocking.
+//!
+//! A client has bounded input, and output that it must take within [`PATIENCE`]. A command runs to
+//! its end before the next; commands are short, a reload is the longest.
+
+use crate::address::{Address, Socket};
+use nix::poll::{PollFd, PollFlags, poll};
+use olelo_core::rpc::{self, Params, Value, fields, text};
+use olelo_core::timer::monotonic_ms;
+use olelo_ipc::binrpc::{self, Body, Packet};
+use olelo_ipc::signals::stopping;
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Most clients at once.
+const MOST: usize = 128;
+/// How long a client may leave an answer unread, or a packet unfinished.
+const PATIENCE: u64 = 10_000;
+/// Room for one datagram.
+const DATAGRAM: usize = 65_535;
+
+trait Stream: Read + Write + AsFd {}
+impl<T: Read + Write + AsFd> Stream for T {}
+
+struct Client {
+    stream: Box<dyn Stream>,
+    name: String,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// When it was last heard or took something.
+    seen: u64,
+}
+
+thread_local! {
+    static NAMES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Clients connected, for `ctl.who`.
+pub fn who() -> Vec<Value> {
+    NAMES.with_borrow(|n| n.iter().map(|c| fields([("proto", text("binrpc")), ("client", text(c.clone()))])).collect())
+}
+
+/// Serves until told to end.
+pub fn serve(addresses: &[Address]) {
+    let mut clients: Vec<Client> = Vec::new();
+    while !stopping() {
+        let ready = wait(addresses, &clients);
+        let now = monotonic_ms();
+        let mut i = addresses.len();
+        clients.retain_mut(|c| {
+            let flags = ready.get(i).copied().unwrap_or(PollFlags::empty());
+            i += 1;
+            c.turn(flags, now)
+        });
+        for (a, flags) in addresses.iter().zip(&ready) {
+            if !flags.is_empty() {
+                take(a, &mut clients, now);
+            }
+        }
+        NAMES.set(clients.iter().map(|c| c.name.clone()).collect());
+    }
+}
+
+fn wait(addresses: &[Address], clients: &[Client]) -> Vec<PollFlags> {
+    let listening = addresses.iter().map(|a| PollFd::new(fd(&a.socket), PollFlags::POLLIN));
+    let connected = clients.iter().map(|c| {
+        let out = if c.output.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+        PollFd::new((*c.stream).as_fd(), out)
+    });
+    let mut fds: Vec<PollFd<'_>> = listening.chain(connected).collect();
+    match poll(&mut fds, 1000u16) {
+        Ok(_) => fds.iter().map(|f| f.revents().unwrap_or(PollFlags::empty())).collect(),
+        Err(_) => vec![PollFlags::empty(); fds.len()],
+    }
+}
+
+fn fd(s: &Socket) -> BorrowedFd<'_> {
+    match s {
+        Socket::Unix(s) => s.as_fd(),
+        Socket::UnixDatagram(s) => s.as_fd(),
+        Socket::Tcp(s) => s.as_fd(),
+        Socket::Udp(s) => s.as_fd(),
+    }
+}
+
+/// Accepts a client or answers a datagram.
+fn take(a: &Address, clients: &mut Vec<Client>, now: u64) {
+    let mut add = |stream: Box<dyn Stream>, name: String| {
+        if clients.len() < MOST {
+            clients.push(Client { stream, name, input: Vec::new(), output: Vec::new(), seen: now });
+        }
+    };
+    let mut buf = vec![0u8; DATAGRAM];
+    match &a.socket {
+        Socket::Unix(s) => {
+            if let Ok((c, _)) = s.accept()
+                && c.set_nonblocking(true).is_ok()
+            {
+                add(Box::new(c), "unix socket".into());
+            }
+        }
+        Socket::Tcp(s) => {
+            if let Ok((c, peer)) = s.accept()
+                && c.set_nonblocking(true).is_ok()
+            {
+                add(Box::new(c), peer.to_string());
+            }
+        }
+        Socket::UnixDatagram(s) => {
+            if let Ok((n, from)) = s.recv_from(&mut buf)
+                && let Some(path) = from.as_pathname()
+                && let Some(answer) = buf.get(..n).and_then(datagram)
+            {
+                let _ = s.send_to(&answer, path);
+            }
+        }
+        Socket::Udp(s) => {
+            if let Ok((n, from)) = s.recv_from(&mut buf)
+                && let Some(answer) = buf.get(..n).and_then(datagram)
+            {
+                let _ = s.send_to(&answer, from);
+            }
+        }
+    }
+}
+
+/// The answer to a datagram; nothing for what is no command.
+fn datagram(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (packet, _) = binrpc::decode(bytes, DATAGRAM).ok()??;
+    Some(answer(packet))
+}
+
+fn answer(p: Packet) -> Vec<u8> {
+    let body = match p.body {
+        Body::Request(name, args) => match rpc::run(&name, &Params(args)) {
+            Ok(values) => Body::Reply(values),
+            Err(f) => Body::Fault(i64::from(f.code), f.message),
+        },
+        _ => Body::Fault(400, "not a request".into()),
+    };
+    binrpc::encode(&Packet { cookie: p.cookie, body })
+}
+
+impl Client {
+    /// Takes what the client sent, answers, sends. False: the client is gone.
+    fn turn(&mut self, flags: PollFlags, now: u64) -> bool {
+        if flags.is_empty() {
+            let waits = !self.output.is_empty() || !self.input.is_empty();
+            return !(waits && now > self.seen + PATIENCE);
+        }
+        self.seen = now;
+        if flags.contains(PollFlags::POLLOUT) {
+            return self.write();
+        }
+        let mut buf = [0u8; 8192];
+        let n = match self.stream.read(&mut buf) {
+            Ok(0) => return false,
+            Ok(n) => n,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return true,
+            Err(_) => return false,
+        };
+        self.input.extend_from_slice(&buf[..n]);
+        loop {
+            match binrpc::decode(&self.input, binrpc::MAX_REQUEST) {
+                Ok(Some((packet, used))) => {
+                    self.input.drain(..used);
+                    self.output.extend(answer(packet));
+                }
+                Ok(None) => break,
+                Err(e) => {
+                    olelo_core::info!("ctl", "a client sent what is no command: {e}");
+                    return false;
+                }
+            }
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> bool {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(0) => return false,
+                Ok(n) => drop(self.output.drain(..n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}

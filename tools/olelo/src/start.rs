@@ -1,0 +1,178 @@
+//! From options to a running server: read the configuration, say what is wrong with it, boot.
+
+use crate::cli::Options;
+use crate::daemon;
+use olelo_cfg::ast::Config;
+use olelo_cfg::diagnostic::Diagnostic;
+use olelo_cfg::{Parsed, parse_file, parse_str};
+use olelo_core::config::CoreConfig;
+use olelo_core::proc::{boot, main_loop};
+use std::io::Write;
+
+/// Runs the server (or the check) and returns the exit code.
+pub fn run(o: &Options, argv: Vec<String>) -> u8 {
+    let options = parse_options(o);
+    let mut parsed = parse_file(&o.file, &options);
+    if !o.lines.is_empty() {
+        // Options stand before the file, so that its modules may be given parameters.
+        let extra = parse_str("command line", &o.lines.join("\n"), &options);
+        if !extra.ok() {
+            eprint!("{}", extra.render(o.colour));
+            return 1;
+        }
+        prepend(&mut parsed.config, extra.config);
+    }
+    let faulty = !parsed.ok();
+    // Even where the text is faulty, what can be read is checked further: one run shows it all.
+    let core = vec![olelo_core::exports::module()];
+    let loaded = boot::load_modules(&parsed.config, core, olelo_modules::ALL);
+    let registry = match loaded {
+        Ok(r) => Some(r),
+        Err(errors) => {
+            for e in errors {
+                report(&mut parsed, e);
+            }
+            None
+        }
+    };
+    let (Some(registry), false) = (registry, faulty) else {
+        show(o, &parsed);
+        return 1;
+    };
+    let mut config = CoreConfig::from_tree(&parsed.config);
+    config.file = o.file.display().to_string();
+    config.argv = argv;
+    for (name, value) in &parsed.defines {
+        config.all.insert(format!("define:{name}"), value.clone().unwrap_or_default());
+    }
+    if let Some(mb) = o.shm_mb {
+        config.shm_bytes = mb.clamp(8, 1 << 16) << 20;
+    }
+    if let Some(dir) = &o.rundir {
+        config.all.insert("rundir".into(), dir.display().to_string());
+    }
+    setup_log(o, &config);
+    if o.check {
+        return check(o, &mut parsed, config, registry);
+    }
+    show(o, &parsed);
+    serve(o, &parsed, config, registry)
+}
+
+fn parse_options(o: &Options) -> olelo_cfg::Options {
+    let mut predefined: Vec<(String, Option<String>)> =
+        olelo_modules::ALL.iter().map(|(n, _)| (format!("MOD_{n}"), None)).collect();
+    // Scripts ask for the version of the language they were written for.
+    for name in ["KAMAILIO", "KAMAILIO_5", "KAMAILIO_5_6", "KAMAILIO_5_6_3", "OLELO", "OS_LINUX"] {
+        predefined.push((name.to_string(), None));
+    }
+    predefined.push(("KAMAILIO_VERSION".into(), Some("5006003".into())));
+    olelo_cfg::Options { defines: o.defines.clone(), predefined, substs: o.substs.clone(), ..olelo_cfg::Options::default() }
+}
+
+/// Puts what options stand for in front. A parameter of the command line wins over the file's.
+fn prepend(file: &mut Config, extra: Config) {
+    let front = |a: &mut Vec<_>, b: Vec<_>| {
+        let rest = std::mem::replace(a, b);
+        a.extend(rest);
+    };
+    front(&mut file.modules, extra.modules);
+    file.modparams.extend(extra.modparams);
+    file.params.extend(extra.params);
+    file.aliases.extend(extra.aliases);
+    if !extra.listens.is_empty() {
+        file.listens = extra.listens;
+    }
+}
+
+fn setup_log(o: &Options, config: &CoreConfig) {
+    use olelo_core::log;
+    log::DEBUG.set(o.debug.unwrap_or_else(|| config.int("debug", 0)));
+    log::to_stderr(o.log_stderr || o.check || config.int("log_stderror", 0) != 0);
+    if let Some(f) = config.text("log_facility")
+        && let Err(e) = log::set_facility(f)
+    {
+        olelo_core::warn!("core", "log_facility: {e}");
+    }
+}
+
+fn report(parsed: &mut Parsed, e: boot::BootError) {
+    match e.span {
+        Some(span) => {
+            let mut d = Diagnostic::error("configuration", e.message, span);
+            d.help = e.help;
+            parsed.diagnostics.push(d);
+        }
+        None => complain(&e),
+    }
+}
+
+fn complain(e: &boot::BootError) {
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "olelo: error: {}", e.message);
+    if let Some(h) = &e.help {
+        let _ = writeln!(err, "   = help: {h}");
+    }
+}
+
+fn show(o: &Options, parsed: &Parsed) {
+    if o.json {
+        println!("{}", parsed.to_json());
+    } else if !parsed.diagnostics.is_empty() {
+        eprintln!("{}", parsed.render(o.colour));
+    }
+}
+
+fn check(o: &Options, parsed: &mut Parsed, config: CoreConfig, registry: olelo_core::route::registry::Registry) -> u8 {
+    let code = match boot::prepare(&parsed.config, config, registry, true) {
+        Ok(_) => 0,
+        Err(e) => {
+            report(parsed, e);
+            1
+        }
+    };
+    show(o, parsed);
+    if code == 0 && !o.json {
+        eprintln!("config file ok, exiting...");
+    }
+    code
+}
+
+fn serve(o: &Options, parsed: &Parsed, config: CoreConfig, registry: olelo_core::route::registry::Registry) -> u8 {
+    let foreground = o.foreground || config.int("fork", 1) == 0;
+    let ready = match daemon::enter(o, foreground) {
+        Ok(r) => r,
+        Err(e) => {
+            eprintln!("olelo: error: {e}");
+            return 1;
+        }
+    };
+    for x in &o.without_meaning {
+        olelo_core::notice!("core", "the option {x} has no effect here");
+    }
+    let server = match boot::prepare(&parsed.config, config, registry, false) {
+        Ok(s) => s,
+        Err(e) => {
+            complain(&e);
+            return 1;
+        }
+    };
+    if let Err(e) = daemon::become_user(o) {
+        eprintln!("olelo: error: {e}");
+        return 1;
+    }
+    if let Err(e) = daemon::write_pid(o) {
+        eprintln!("olelo: error: {e}");
+        return 1;
+    }
+    let keep_stderr = foreground || o.log_stderr || server.config.int("log_stderror", 0) != 0;
+    let served = main_loop::run(server, move || ready.done(keep_stderr));
+    daemon::remove_pid(o);
+    match served {
+        Ok(code) => code as u8,
+        Err(e) => {
+            olelo_core::crit!("core", "{e}");
+            1
+        }
+    }
+}
