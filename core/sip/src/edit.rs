@@ -158,6 +158,55 @@ impl Edits {
         render(msg, self, &[], false, out);
     }
 
+    /// Writes the list to bytes that [`Edits::decode`] reads: to keep the edits with the message they
+    /// were made for.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for op in &self.ops {
+            let (tag, at, to) = match op.place {
+                Place::Before(at) => (0, at, 0),
+                Place::After(at) => (1, at, 0),
+                Place::Remove(s) => (2, s.start, s.end),
+                Place::Replace(s) => (3, s.start, s.end),
+                Place::Prepend => (4, 0, 0),
+                Place::Append => (5, 0, 0),
+                Place::Body => (6, 0, 0),
+            };
+            out.push(tag);
+            let data = op.data.of(&self.bytes);
+            for n in [at, to, data.len() as u32] {
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            out.extend_from_slice(data);
+        }
+    }
+
+    /// Reads what [`Edits::encode`] wrote; `None` for anything else.
+    pub fn decode(mut bytes: &[u8]) -> Option<Edits> {
+        let mut edits = Edits::default();
+        while let Some((tag, rest)) = bytes.split_first() {
+            let (numbers, rest) = rest.split_at_checked(12)?;
+            let mut n = numbers
+                .chunks_exact(4)
+                .map(|c| c.try_into().map(u32::from_le_bytes).unwrap_or_default());
+            let (at, to, len) = (n.next()?, n.next()?, n.next()?);
+            let (data, rest) = rest.split_at_checked(len as usize)?;
+            let span = Span { start: at, end: to };
+            let place = match tag {
+                0 => Place::Before(at),
+                1 => Place::After(at),
+                2 if at <= to => Place::Remove(span),
+                3 if at <= to => Place::Replace(span),
+                4 => Place::Prepend,
+                5 => Place::Append,
+                6 => Place::Body,
+                _ => return None,
+            };
+            edits.push(place, data, line_kind(data));
+            bytes = rest;
+        }
+        Some(edits)
+    }
+
     fn push(&mut self, place: Place, bytes: &[u8], kind: HeaderName) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
@@ -415,6 +464,23 @@ mod tests {
         assert!(applied(&m, &e).ends_with("Content-Length: 4\r\n\r\nx--z"));
         e.remove(m.headers()[2].whole);
         assert!(applied(&m, &e).ends_with("B: 2\r\nContent-Length: 4\r\n\r\nx--z"));
+    }
+
+    #[test]
+    fn kept_edits_do_the_same_again() {
+        let m = msg();
+        let mut e = Edits::new();
+        e.insert_before(m.headers()[1].whole.at(), b"Via: x\r\n", HeaderName::Via);
+        e.remove(m.headers()[0].whole);
+        e.append_header(b"Z: 1\r\n");
+        e.set_body(b"hello");
+        let mut kept = Vec::new();
+        e.encode(&mut kept);
+        let again = Edits::decode(&kept).unwrap();
+        assert_eq!(applied(&m, &again), applied(&m, &e));
+        assert!(again.has_kind(HeaderName::Via));
+        assert_eq!(Edits::decode(&kept[..kept.len() - 1]), None);
+        assert_eq!(Edits::decode(b"").unwrap(), Edits::new());
     }
 
     #[test]
