@@ -31,7 +31,12 @@ static ALL: OnceLock<Vec<CfgVar>> = OnceLock::new();
 
 /// Collects them and moves numbers to shared words; main, before the forks.
 pub(crate) fn create(config: &CoreConfig, registry: &Registry) {
-    let mut all = vec![number("core", "debug", "level of the log", &crate::log::DEBUG)];
+    let mut all = vec![number(
+        "core",
+        "debug",
+        "level of the log",
+        &crate::log::DEBUG,
+    )];
     for m in registry.modules() {
         for p in m.params.iter().filter(|p| p.dynamic) {
             if let ParamTarget::Int(i) = p.target {
@@ -68,7 +73,14 @@ fn share(p: &IntParam) {
 }
 
 fn number(group: &str, name: &str, doc: &str, p: &'static IntParam) -> CfgVar {
-    CfgVar { group: group.into(), name: name.into(), doc: doc.into(), number: Some(p), text: None, first: p.get() }
+    CfgVar {
+        group: group.into(),
+        name: name.into(),
+        doc: doc.into(),
+        number: Some(p),
+        text: None,
+        first: p.get(),
+    }
 }
 
 /// All of them.

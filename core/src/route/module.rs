@@ -216,7 +216,8 @@ pub fn param_int(name: &'static str, to: &'static IntParam) -> ModParam {
         target: ParamTarget::Int(to),
         string: false,
         doc: "",
-        default: to.default.to_string(), dynamic: false,
+        default: to.default.to_string(),
+        dynamic: false,
     }
 }
 
@@ -227,7 +228,8 @@ pub fn param_str(name: &'static str, to: &'static StrParam) -> ModParam {
         target: ParamTarget::Str(to),
         string: true,
         doc: "",
-        default: to.default.unwrap_or("").to_string(), dynamic: false,
+        default: to.default.unwrap_or("").to_string(),
+        dynamic: false,
     }
 }
 
@@ -238,7 +240,8 @@ pub fn param_call(name: &'static str, f: fn(&ParamValue) -> Result<(), String>) 
         target: ParamTarget::Call(f),
         string: true,
         doc: "",
-        default: String::new(), dynamic: false,
+        default: String::new(),
+        dynamic: false,
     }
 }
 
@@ -249,7 +252,8 @@ pub fn param_ignored(name: &'static str, string: bool, why: &'static str) -> Mod
         target: ParamTarget::Ignored,
         string,
         doc: why,
-        default: String::new(), dynamic: false,
+        default: String::new(),
+        dynamic: false,
     }
 }
 

@@ -18,25 +18,90 @@ pub fn module() -> Module {
     Module::new("counters")
         .doc("Counters of the operator's own, and commands that read all of them.")
         .param(param_str("script_cnt_grp_name", &GROUP).doc("Group of the script's counters."))
-        .param(param_call("script_counter", ask).doc("Declares a counter: \"name\", \"group.name\", or \"name description\"."))
+        .param(
+            param_call("script_counter", ask)
+                .doc("Declares a counter: \"name\", \"group.name\", or \"name description\"."),
+        )
         .init(init)
-        .function(function("inc", |_: &mut Ctx, n: &str| add(n, 1)).cfg("cnt_inc").args(["name"]).doc("Adds one to a counter."))
-        .function(function("add", |_: &mut Ctx, n: &str, v: i64| add(n, v)).cfg("cnt_add").args(["name", "value"]).doc("Adds to a counter."))
-        .function(function("reset", |_: &mut Ctx, n: &str| { find(n)?.reset(); Ok::<i64, ScriptError>(1) }).cfg("cnt_reset").args(["name"]).doc("Sets a counter back to zero."))
-        .rpc(rpc("cnt.get", get).args("group name").doc("The value of a counter."))
-        .rpc(rpc("cnt.get_raw", get).args("group name").doc("The value of a counter."))
-        .rpc(rpc("cnt.reset", reset).args("group name").doc("Sets a counter back to zero."))
-        .rpc(rpc("cnt.list_groups", groups).array().doc("The groups of counters."))
-        .rpc(rpc("cnt.grps_list", groups).array().doc("The groups of counters."))
-        .rpc(rpc("cnt.list_vars", vars).args("group").array().doc("The counters of a group."))
-        .rpc(rpc("cnt.var_list", vars).args("group").array().doc("The counters of a group."))
-        .rpc(rpc("cnt.get_vars", values).args("group").doc("The counters of a group with their values."))
-        .rpc(rpc("cnt.grp_get_all", values).args("group").doc("The counters of a group with their values."))
-        .rpc(rpc("cnt.help", help).args("group name").doc("What a counter counts."))
+        .function(
+            function("inc", |_: &mut Ctx, n: &str| add(n, 1))
+                .cfg("cnt_inc")
+                .args(["name"])
+                .doc("Adds one to a counter."),
+        )
+        .function(
+            function("add", |_: &mut Ctx, n: &str, v: i64| add(n, v))
+                .cfg("cnt_add")
+                .args(["name", "value"])
+                .doc("Adds to a counter."),
+        )
+        .function(
+            function("reset", |_: &mut Ctx, n: &str| {
+                find(n)?.reset();
+                Ok::<i64, ScriptError>(1)
+            })
+            .cfg("cnt_reset")
+            .args(["name"])
+            .doc("Sets a counter back to zero."),
+        )
+        .rpc(
+            rpc("cnt.get", get)
+                .args("group name")
+                .doc("The value of a counter."),
+        )
+        .rpc(
+            rpc("cnt.get_raw", get)
+                .args("group name")
+                .doc("The value of a counter."),
+        )
+        .rpc(
+            rpc("cnt.reset", reset)
+                .args("group name")
+                .doc("Sets a counter back to zero."),
+        )
+        .rpc(
+            rpc("cnt.list_groups", groups)
+                .array()
+                .doc("The groups of counters."),
+        )
+        .rpc(
+            rpc("cnt.grps_list", groups)
+                .array()
+                .doc("The groups of counters."),
+        )
+        .rpc(
+            rpc("cnt.list_vars", vars)
+                .args("group")
+                .array()
+                .doc("The counters of a group."),
+        )
+        .rpc(
+            rpc("cnt.var_list", vars)
+                .args("group")
+                .array()
+                .doc("The counters of a group."),
+        )
+        .rpc(
+            rpc("cnt.get_vars", values)
+                .args("group")
+                .doc("The counters of a group with their values."),
+        )
+        .rpc(
+            rpc("cnt.grp_get_all", values)
+                .args("group")
+                .doc("The counters of a group with their values."),
+        )
+        .rpc(
+            rpc("cnt.help", help)
+                .args("group name")
+                .doc("What a counter counts."),
+        )
 }
 
 fn ask(v: &ParamValue) -> Result<(), String> {
-    let ParamValue::Str(s) = v else { return Err("wants the name of a counter".into()) };
+    let ParamValue::Str(s) = v else {
+        return Err("wants the name of a counter".into());
+    };
     if let Ok(mut a) = ASKED.write() {
         a.push(s.clone());
     }
@@ -53,8 +118,16 @@ fn init() -> Result<(), String> {
 }
 
 fn find(name: &str) -> Result<&'static Stat, ScriptError> {
-    let full = if name.contains(['.', ':']) { name.to_string() } else { format!("{}:{name}", GROUP.text()) };
-    stats::find(&full).ok_or_else(|| ScriptError(format!("no counter {name}; declare it: modparam(\"counters\", \"script_counter\", \"{name}\")")))
+    let full = if name.contains(['.', ':']) {
+        name.to_string()
+    } else {
+        format!("{}:{name}", GROUP.text())
+    };
+    stats::find(&full).ok_or_else(|| {
+        ScriptError(format!(
+            "no counter {name}; declare it: modparam(\"counters\", \"script_counter\", \"{name}\")"
+        ))
+    })
 }
 
 fn add(name: &str, v: i64) -> Result<i64, ScriptError> {
@@ -64,7 +137,10 @@ fn add(name: &str, v: i64) -> Result<i64, ScriptError> {
 
 fn asked(p: &Params) -> Result<&'static Stat, Fault> {
     let (group, name) = (p.text(0, "group")?, p.text(1, "name")?);
-    stats::all().into_iter().find(|s| s.group == group && s.name == name).ok_or_else(|| Fault::new(400, format!("no counter {group}.{name}")))
+    stats::all()
+        .into_iter()
+        .find(|s| s.group == group && s.name == name)
+        .ok_or_else(|| Fault::new(400, format!("no counter {group}.{name}")))
 }
 
 fn get(p: &Params) -> Answer {
@@ -83,8 +159,15 @@ fn groups(_: &Params) -> Answer {
 
 fn of_group(p: &Params) -> Result<Vec<&'static Stat>, Fault> {
     let group = p.text(0, "group")?;
-    let found: Vec<_> = stats::all().into_iter().filter(|s| s.group == group).collect();
-    if found.is_empty() { Err(Fault::new(400, format!("no group {group}"))) } else { Ok(found) }
+    let found: Vec<_> = stats::all()
+        .into_iter()
+        .filter(|s| s.group == group)
+        .collect();
+    if found.is_empty() {
+        Err(Fault::new(400, format!("no group {group}")))
+    } else {
+        Ok(found)
+    }
 }
 
 fn vars(p: &Params) -> Answer {
@@ -92,7 +175,12 @@ fn vars(p: &Params) -> Answer {
 }
 
 fn values(p: &Params) -> Answer {
-    Ok(vec![Value::Struct(of_group(p)?.into_iter().map(|s| (s.name.to_string(), Value::Int(s.get()))).collect())])
+    Ok(vec![Value::Struct(
+        of_group(p)?
+            .into_iter()
+            .map(|s| (s.name.to_string(), Value::Int(s.get())))
+            .collect(),
+    )])
 }
 
 fn help(p: &Params) -> Answer {

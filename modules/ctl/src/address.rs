@@ -51,18 +51,30 @@ pub fn parse(text: &str) -> Result<Kind, String> {
     let path = || {
         let p = rest.strip_prefix("//").unwrap_or(rest);
         let p = Path::new(p);
-        if p.is_absolute() { p.to_path_buf() } else { run_dir().join(p) }
+        if p.is_absolute() {
+            p.to_path_buf()
+        } else {
+            run_dir().join(p)
+        }
     };
     let host = || {
         let h = rest.trim_start_matches("//").replace('*', "0.0.0.0");
-        if h.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok()) { h } else { format!("{h}:{PORT}") }
+        if h.rsplit_once(':')
+            .is_some_and(|(_, p)| p.parse::<u16>().is_ok())
+        {
+            h
+        } else {
+            format!("{h}:{PORT}")
+        }
     };
     match kind {
         "unix" | "unixs" | "u" | "s" if !rest.is_empty() => Ok(Kind::Unix(path())),
         "unixd" | "unixg" if !rest.is_empty() => Ok(Kind::UnixDatagram(path())),
         "tcp" | "t" => Ok(Kind::Tcp(host())),
         "udp" => Ok(Kind::Udp(host())),
-        _ => Err(format!("\"{text}\" is no address; one of unix:PATH, unixd:PATH, tcp:HOST:PORT, udp:HOST:PORT")),
+        _ => Err(format!(
+            "\"{text}\" is no address; one of unix:PATH, unixd:PATH, tcp:HOST:PORT, udp:HOST:PORT"
+        )),
     }
 }
 
@@ -72,7 +84,12 @@ fn run_dir() -> PathBuf {
 }
 
 /// Opens an address.
-pub fn open(text: &str, mode: u32, user: Option<&str>, group: Option<&str>) -> Result<Address, String> {
+pub fn open(
+    text: &str,
+    mode: u32,
+    user: Option<&str>,
+    group: Option<&str>,
+) -> Result<Address, String> {
     let fail = |e: std::io::Error| format!("can't take commands at {text}: {e}");
     let kind = parse(text)?;
     let (socket, path) = match kind {
@@ -103,7 +120,11 @@ pub fn open(text: &str, mode: u32, user: Option<&str>, group: Option<&str>) -> R
         std::fs::set_permissions(p, std::fs::Permissions::from_mode(mode & 0o777)).map_err(fail)?;
         own(p, user, group)?;
     }
-    Ok(Address { text: text.to_string(), socket, path })
+    Ok(Address {
+        text: text.to_string(),
+        socket,
+        path,
+    })
 }
 
 /// Makes the directory, and removes the socket that an earlier run left.
@@ -114,7 +135,10 @@ fn make_room(p: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     if std::fs::symlink_metadata(p).is_ok_and(|m| m.file_type().is_socket()) {
         if std::os::unix::net::UnixStream::connect(p).is_ok() {
-            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another server answers there"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::AddrInUse,
+                "another server answers there",
+            ));
         }
         std::fs::remove_file(p)?;
     }
@@ -127,20 +151,33 @@ pub fn own(p: &Path, user: Option<&str>, group: Option<&str>) -> Result<(), Stri
         None => None,
         Some(u) => Some(match u.parse() {
             Ok(n) => nix::unistd::Uid::from_raw(n),
-            Err(_) => nix::unistd::User::from_name(u).ok().flatten().ok_or(format!("no user \"{u}\""))?.uid,
+            Err(_) => {
+                nix::unistd::User::from_name(u)
+                    .ok()
+                    .flatten()
+                    .ok_or(format!("no user \"{u}\""))?
+                    .uid
+            }
         }),
     };
     let gid = match group {
         None => None,
         Some(g) => Some(match g.parse() {
             Ok(n) => nix::unistd::Gid::from_raw(n),
-            Err(_) => nix::unistd::Group::from_name(g).ok().flatten().ok_or(format!("no group \"{g}\""))?.gid,
+            Err(_) => {
+                nix::unistd::Group::from_name(g)
+                    .ok()
+                    .flatten()
+                    .ok_or(format!("no group \"{g}\""))?
+                    .gid
+            }
         }),
     };
     if uid.is_none() && gid.is_none() {
         return Ok(());
     }
-    nix::unistd::chown(p, uid, gid).map_err(|e| format!("can't give {} to its owner: {e}", p.display()))
+    nix::unistd::chown(p, uid, gid)
+        .map_err(|e| format!("can't give {} to its owner: {e}", p.display()))
 }
 
 impl Address {
@@ -160,9 +197,18 @@ mod tests {
     fn addresses_are_read_as_operators_write_them() {
         assert_eq!(parse("unix:/tmp/x"), Ok(Kind::Unix("/tmp/x".into())));
         assert_eq!(parse("/tmp/x"), Ok(Kind::Unix("/tmp/x".into())));
-        assert_eq!(parse("unixd:/tmp/x"), Ok(Kind::UnixDatagram("/tmp/x".into())));
-        assert_eq!(parse("tcp:127.0.0.1:2046"), Ok(Kind::Tcp("127.0.0.1:2046".into())));
-        assert_eq!(parse("udp:127.0.0.1"), Ok(Kind::Udp("127.0.0.1:2049".into())));
+        assert_eq!(
+            parse("unixd:/tmp/x"),
+            Ok(Kind::UnixDatagram("/tmp/x".into()))
+        );
+        assert_eq!(
+            parse("tcp:127.0.0.1:2046"),
+            Ok(Kind::Tcp("127.0.0.1:2046".into()))
+        );
+        assert_eq!(
+            parse("udp:127.0.0.1"),
+            Ok(Kind::Udp("127.0.0.1:2049".into()))
+        );
         assert!(parse("carrier:pigeon").unwrap_err().contains("unix:PATH"));
     }
 }

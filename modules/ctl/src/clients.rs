@@ -38,7 +38,11 @@ thread_local! {
 
 /// Clients connected, for `ctl.who`.
 pub fn who() -> Vec<Value> {
-    NAMES.with_borrow(|n| n.iter().map(|c| fields([("proto", text("binrpc")), ("client", text(c.clone()))])).collect())
+    NAMES.with_borrow(|n| {
+        n.iter()
+            .map(|c| fields([("proto", text("binrpc")), ("client", text(c.clone()))]))
+            .collect()
+    })
 }
 
 /// Serves until told to end.
@@ -63,14 +67,23 @@ pub fn serve(addresses: &[Address]) {
 }
 
 fn wait(addresses: &[Address], clients: &[Client]) -> Vec<PollFlags> {
-    let listening = addresses.iter().map(|a| PollFd::new(fd(&a.socket), PollFlags::POLLIN));
+    let listening = addresses
+        .iter()
+        .map(|a| PollFd::new(fd(&a.socket), PollFlags::POLLIN));
     let connected = clients.iter().map(|c| {
-        let out = if c.output.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+        let out = if c.output.is_empty() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLOUT
+        };
         PollFd::new((*c.stream).as_fd(), out)
     });
     let mut fds: Vec<PollFd<'_>> = listening.chain(connected).collect();
     match poll(&mut fds, 1000u16) {
-        Ok(_) => fds.iter().map(|f| f.revents().unwrap_or(PollFlags::empty())).collect(),
+        Ok(_) => fds
+            .iter()
+            .map(|f| f.revents().unwrap_or(PollFlags::empty()))
+            .collect(),
         Err(_) => vec![PollFlags::empty(); fds.len()],
     }
 }
@@ -88,7 +101,13 @@ fn fd(s: &Socket) -> BorrowedFd<'_> {
 fn take(a: &Address, clients: &mut Vec<Client>, now: u64) {
     let mut add = |stream: Box<dyn Stream>, name: String| {
         if clients.len() < MOST {
-            clients.push(Client { stream, name, input: Vec::new(), output: Vec::new(), seen: now });
+            clients.push(Client {
+                stream,
+                name,
+                input: Vec::new(),
+                output: Vec::new(),
+                seen: now,
+            });
         }
     };
     let mut buf = vec![0u8; DATAGRAM];
@@ -139,7 +158,10 @@ fn answer(p: Packet) -> Vec<u8> {
         },
         _ => Body::Fault(400, "not a request".into()),
     };
-    binrpc::encode(&Packet { cookie: p.cookie, body })
+    binrpc::encode(&Packet {
+        cookie: p.cookie,
+        body,
+    })
 }
 
 impl Client {
@@ -157,7 +179,14 @@ impl Client {
         let n = match self.stream.read(&mut buf) {
             Ok(0) => return false,
             Ok(n) => n,
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return true,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return true;
+            }
             Err(_) => return false,
         };
         self.input.extend_from_slice(&buf[..n]);

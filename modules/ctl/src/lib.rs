@@ -10,7 +10,10 @@ mod address;
 mod clients;
 
 use address::Address;
-use olelo_core::route::module::{ExtraProcess, IntParam, Module, ParamValue, StrParam, param_call, param_ignored, param_int, param_str};
+use olelo_core::route::module::{
+    ExtraProcess, IntParam, Module, ParamValue, StrParam, param_call, param_ignored, param_int,
+    param_str,
+};
 use olelo_core::rpc::{Answer, Params, Value, fields, rpc, text};
 use std::sync::{OnceLock, RwLock};
 
@@ -42,7 +45,9 @@ pub fn module() -> Module {
 }
 
 fn ask(v: &ParamValue) -> Result<(), String> {
-    let ParamValue::Str(s) = v else { return Err("wants an address such as unix:/run/olelo/ctl".into()) };
+    let ParamValue::Str(s) = v else {
+        return Err("wants an address such as unix:/run/olelo/ctl".into());
+    };
     address::parse(s)?;
     if let Ok(mut a) = ASKED.write() {
         a.push(s.clone());
@@ -61,11 +66,19 @@ fn init() -> Result<(), String> {
     if olelo_core::server().sockets.0.is_empty() {
         return Ok(());
     }
-    let open = asked.iter().map(|a| address::open(a, MODE.get() as u32, USER.get(), GROUP.get())).collect::<Result<Vec<_>, _>>()?;
+    let open = asked
+        .iter()
+        .map(|a| address::open(a, MODE.get() as u32, USER.get(), GROUP.get()))
+        .collect::<Result<Vec<_>, _>>()?;
     let _ = OPEN.set(open);
     Ok(())
 }
 
 fn listen(_: &Params) -> Answer {
-    Ok(OPEN.get().into_iter().flatten().map(|a| fields([("proto", text("binrpc")), ("address", text(a.text.clone()))])).collect())
+    Ok(OPEN
+        .get()
+        .into_iter()
+        .flatten()
+        .map(|a| fields([("proto", text("binrpc")), ("address", text(a.text.clone()))]))
+        .collect())
 }

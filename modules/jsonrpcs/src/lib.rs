@@ -5,11 +5,11 @@
 
 mod transports;
 
+use olelo_core::pv::{PvKey, pv_named};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::function;
 use olelo_core::route::module::{IntParam, Module, StrParam, param_ignored, param_int, param_str};
 use olelo_core::route::value::Val;
-use olelo_core::pv::{PvKey, pv_named};
 use olelo_core::rpc::{self, Params, rpc};
 use olelo_ipc::jsonrpc;
 
@@ -64,7 +64,9 @@ struct Last {
 }
 
 fn jsonrpl<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
-    let Some(l) = ctx.ext_ref::<Last>() else { return Val::Null };
+    let Some(l) = ctx.ext_ref::<Last>() else {
+        return Val::Null;
+    };
     match key.name() {
         b"body" => Val::text(&l.body),
         b"code" => Val::Int(l.code),
@@ -75,17 +77,32 @@ fn jsonrpl<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
 
 fn exec(ctx: &mut Ctx, call: &str) -> i64 {
     let (code, text, body) = match answer(call.as_bytes()) {
-        Some((ok, body)) => (if ok { 200 } else { 500 }, if ok { "OK" } else { "Internal error" }, body),
+        Some((ok, body)) => (
+            if ok { 200 } else { 500 },
+            if ok { "OK" } else { "Internal error" },
+            body,
+        ),
         None => (200, "OK", String::new()),
     };
-    *ctx.ext::<Last>() = Last { code, text: text.into(), body };
+    *ctx.ext::<Last>() = Last {
+        code,
+        text: text.into(),
+        body,
+    };
     1
 }
 
 fn dispatch(ctx: &mut Ctx) -> i64 {
     let body = ctx.msg.body().to_vec();
-    let Some((_, text)) = answer(&body) else { return -1 };
-    let sent = olelo_core::net::reply::stateless(ctx, 200, "OK", Some((b"application/json", text.as_bytes())));
+    let Some((_, text)) = answer(&body) else {
+        return -1;
+    };
+    let sent = olelo_core::net::reply::stateless(
+        ctx,
+        200,
+        "OK",
+        Some((b"application/json", text.as_bytes())),
+    );
     if sent { 1 } else { -1 }
 }
 
@@ -98,7 +115,10 @@ fn answer(call: &[u8]) -> Option<(bool, String)> {
             let id = request.id?;
             match ran {
                 Ok(values) => {
-                    let array = olelo_core::server().registry.rpc(&request.method).is_some_and(|r| r.array);
+                    let array = olelo_core::server()
+                        .registry
+                        .rpc(&request.method)
+                        .is_some_and(|r| r.array);
                     let mut reply = jsonrpc::reply(&id, &values);
                     if array && values.len() < 2 {
                         reply["result"] = values.iter().map(|v| v.to_json()).collect();
@@ -106,12 +126,20 @@ fn answer(call: &[u8]) -> Option<(bool, String)> {
                     (true, reply)
                 }
                 Err(f) => {
-                    let code = if f.code == 404 { -32601 } else { i64::from(f.code) };
+                    let code = if f.code == 404 {
+                        -32601
+                    } else {
+                        i64::from(f.code)
+                    };
                     (false, jsonrpc::fault(&id, code, &f.message))
                 }
             }
         }
     };
-    let text = if PRETTY.is_on() { serde_json::to_string_pretty(&json) } else { serde_json::to_string(&json) };
+    let text = if PRETTY.is_on() {
+        serde_json::to_string_pretty(&json)
+    } else {
+        serde_json::to_string(&json)
+    };
     Some((ok, text.unwrap_or_default() + "\n"))
 }

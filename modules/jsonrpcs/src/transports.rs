@@ -33,8 +33,15 @@ fn on(bit: i64) -> bool {
 }
 
 fn place(name: &str) -> PathBuf {
-    let dir = olelo_core::server().config.text("rundir").unwrap_or("/run/kamailio");
-    if name.starts_with('/') { name.into() } else { Path::new(dir).join(name) }
+    let dir = olelo_core::server()
+        .config
+        .text("rundir")
+        .unwrap_or("/run/kamailio");
+    if name.starts_with('/') {
+        name.into()
+    } else {
+        Path::new(dir).join(name)
+    }
 }
 
 /// Opens what the parameters ask for; main, before the forks.
@@ -48,27 +55,43 @@ pub fn init() -> Result<(), String> {
         make_dir(&path)?;
         let _ = std::fs::remove_file(&path);
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).map_err(|e| fail(e.into()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(FIFO_MODE.get() as u32 & 0o777)).map_err(fail)?;
+        std::fs::set_permissions(
+            &path,
+            std::fs::Permissions::from_mode(FIFO_MODE.get() as u32 & 0o777),
+        )
+        .map_err(fail)?;
         own(&path, FIFO_USER.get(), FIFO_GROUP.get())?;
         // Open for writing too, so that the last writer's end is no end of file for us.
-        let f = OpenOptions::new().read(true).write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(&path).map_err(fail)?;
+        let f = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+            .open(&path)
+            .map_err(fail)?;
         let _ = FIFO.set(f);
     }
     if let Some(name) = DGRAM_SOCKET.get().filter(|_| on(4)) {
         let d = match name.strip_prefix("udp:") {
             Some(addr) => {
-                let s = UdpSocket::bind(addr).map_err(|e| format!("can't take commands at {name}: {e}"))?;
+                let s = UdpSocket::bind(addr)
+                    .map_err(|e| format!("can't take commands at {name}: {e}"))?;
                 let _ = s.set_read_timeout(Some(Duration::from_secs(1)));
                 Datagram::Udp(s)
             }
             None => {
                 let path = place(name);
-                let fail = |e: std::io::Error| format!("can't take commands at {}: {e}", path.display());
+                let fail =
+                    |e: std::io::Error| format!("can't take commands at {}: {e}", path.display());
                 make_dir(&path)?;
                 let _ = std::fs::remove_file(&path);
                 let s = UnixDatagram::bind(&path).map_err(fail)?;
-                s.set_read_timeout(Some(Duration::from_secs(1))).map_err(fail)?;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(DGRAM_MODE.get() as u32 & 0o777)).map_err(fail)?;
+                s.set_read_timeout(Some(Duration::from_secs(1)))
+                    .map_err(fail)?;
+                std::fs::set_permissions(
+                    &path,
+                    std::fs::Permissions::from_mode(DGRAM_MODE.get() as u32 & 0o777),
+                )
+                .map_err(fail)?;
                 own(&path, DGRAM_USER.get(), DGRAM_GROUP.get())?;
                 Datagram::Unix(s)
             }
@@ -80,29 +103,48 @@ pub fn init() -> Result<(), String> {
 
 fn make_dir(p: &Path) -> Result<(), String> {
     match p.parent() {
-        Some(d) => std::fs::create_dir_all(d).map_err(|e| format!("can't make the directory {}: {e}", d.display())),
+        Some(d) => std::fs::create_dir_all(d)
+            .map_err(|e| format!("can't make the directory {}: {e}", d.display())),
         None => Ok(()),
     }
 }
 
 fn own(p: &Path, user: Option<&str>, group: Option<&str>) -> Result<(), String> {
-    let uid = user.and_then(|u| nix::unistd::User::from_name(u).ok().flatten()).map(|u| u.uid);
-    let gid = group.and_then(|g| nix::unistd::Group::from_name(g).ok().flatten()).map(|g| g.gid);
+    let uid = user
+        .and_then(|u| nix::unistd::User::from_name(u).ok().flatten())
+        .map(|u| u.uid);
+    let gid = group
+        .and_then(|g| nix::unistd::Group::from_name(g).ok().flatten())
+        .map(|g| g.gid);
     if (user.is_some() && uid.is_none()) || (group.is_some() && gid.is_none()) {
-        return Err(format!("no such owner for {}: user {user:?}, group {group:?}", p.display()));
+        return Err(format!(
+            "no such owner for {}: user {user:?}, group {group:?}",
+            p.display()
+        ));
     }
-    nix::unistd::chown(p, uid, gid).map_err(|e| format!("can't give {} to its owner: {e}", p.display()))
+    nix::unistd::chown(p, uid, gid)
+        .map_err(|e| format!("can't give {} to its owner: {e}", p.display()))
 }
 
 /// The processes that serve what is open.
 pub fn processes() -> Vec<ExtraProcess> {
     let mut v = Vec::new();
     if FIFO.get().is_some() {
-        v.push(ExtraProcess { description: "JSONRPC-S FIFO".into(), run: |_| serve_fifo(), index: 0, routes: false });
+        v.push(ExtraProcess {
+            description: "JSONRPC-S FIFO".into(),
+            run: |_| serve_fifo(),
+            index: 0,
+            routes: false,
+        });
     }
     if DATAGRAM.get().is_some() {
         for i in 0..DGRAM_WORKERS.get().clamp(1, 16) as usize {
-            v.push(ExtraProcess { description: "JSONRPC-S DATAGRAM".into(), run: |_| serve_datagrams(), index: i, routes: false });
+            v.push(ExtraProcess {
+                description: "JSONRPC-S DATAGRAM".into(),
+                run: |_| serve_datagrams(),
+                index: i,
+                routes: false,
+            });
         }
     }
     v
@@ -110,7 +152,10 @@ pub fn processes() -> Vec<ExtraProcess> {
 
 /// Removes the files; when the server ends.
 pub fn remove() {
-    for (name, open) in [(FIFO_NAME.get(), FIFO.get().is_some()), (DGRAM_SOCKET.get(), DATAGRAM.get().is_some())] {
+    for (name, open) in [
+        (FIFO_NAME.get(), FIFO.get().is_some()),
+        (DGRAM_SOCKET.get(), DATAGRAM.get().is_some()),
+    ] {
         if let Some(n) = name.filter(|n| open && !n.starts_with("udp:")) {
             let _ = std::fs::remove_file(place(n));
         }
@@ -123,13 +168,17 @@ fn serve_datagrams() {
     while !stopping() {
         match d {
             Datagram::Unix(s) => {
-                let Ok((n, from)) = s.recv_from(&mut buf) else { continue };
+                let Ok((n, from)) = s.recv_from(&mut buf) else {
+                    continue;
+                };
                 if let (Some(path), Some((_, text))) = (from.as_pathname(), answer(&buf[..n])) {
                     send_unix(s, text.as_bytes(), path);
                 }
             }
             Datagram::Udp(s) => {
-                let Ok((n, from)) = s.recv_from(&mut buf) else { continue };
+                let Ok((n, from)) = s.recv_from(&mut buf) else {
+                    continue;
+                };
                 if let Some((_, text)) = answer(&buf[..n]) {
                     let _ = s.send_to(text.as_bytes(), from);
                 }
@@ -151,7 +200,10 @@ fn serve_fifo() {
     let mut buf = [0u8; 4096];
     while !stopping() {
         use std::os::fd::AsFd;
-        let mut fds = [nix::poll::PollFd::new(fifo.as_fd(), nix::poll::PollFlags::POLLIN)];
+        let mut fds = [nix::poll::PollFd::new(
+            fifo.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
         if nix::poll::poll(&mut fds, 1000u16).unwrap_or(0) == 0 {
             // What did not become a whole request in a second never will.
             input.clear();
@@ -180,16 +232,30 @@ fn whole_object(b: &[u8]) -> Option<usize> {
 
 fn reply_to_fifo(request: &[u8]) {
     let name = serde_json::from_slice::<serde_json::Value>(request).ok();
-    let name = name.as_ref().and_then(|v| v.get("reply_name")).and_then(|n| n.as_str()).unwrap_or("").to_string();
-    let Some((_, text)) = answer(request) else { return };
+    let name = name
+        .as_ref()
+        .and_then(|v| v.get("reply_name"))
+        .and_then(|n| n.as_str())
+        .unwrap_or("")
+        .to_string();
+    let Some((_, text)) = answer(request) else {
+        return;
+    };
     if name.is_empty() || name.contains('/') {
-        olelo_core::warn!("jsonrpcs", "a request on the FIFO names no reply_name, or one outside of fifo_reply_dir");
+        olelo_core::warn!(
+            "jsonrpcs",
+            "a request on the FIFO names no reply_name, or one outside of fifo_reply_dir"
+        );
         return;
     }
     let path = Path::new(FIFO_REPLY_DIR.text()).join(name);
     let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_NOFOLLOW;
     // Without a reader the open fails, rather than waits.
-    match OpenOptions::new().write(true).custom_flags(flags.bits()).open(&path) {
+    match OpenOptions::new()
+        .write(true)
+        .custom_flags(flags.bits())
+        .open(&path)
+    {
         Ok(mut f) => write_all_within(&mut f, text.as_bytes(), Duration::from_secs(2)),
         Err(e) => olelo_core::warn!("jsonrpcs", "can't answer to {}: {e}", path.display()),
     }
@@ -200,7 +266,9 @@ fn write_all_within(f: &mut std::fs::File, mut text: &[u8], most: Duration) {
     while !text.is_empty() && std::time::Instant::now() < end {
         match f.write(text) {
             Ok(n) => text = &text[n..],
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             Err(_) => return,
         }
     }

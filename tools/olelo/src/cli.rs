@@ -67,15 +67,74 @@ pub enum Print {
 /// An option with a value that stands for a line of configuration: option, long name, value's name,
 /// how the line is made, help.
 const LINES: &[(&str, Option<char>, &str, fn(&str) -> String, &str)] = &[
-    ("listen", Some('l'), "ADDRESS", |v| format!("listen={v}"), "Listen here: [udp:|tcp:]host[:port], may be repeated"),
-    ("children", Some('n'), "N", |v| format!("children={v}"), "UDP workers per socket"),
-    ("tcp-children", Some('N'), "N", |v| format!("tcp_children={v}"), "TCP workers"),
-    ("alias", None, "NAME", |v| format!("alias=\"{v}\""), "A name that is this server"),
-    ("domain", None, "NAME", |v| format!("alias=\"{v}\""), "The same as --alias"),
-    ("auto-aliases", Some('a'), "MODE", |v| format!("auto_aliases={}", if v == "no" || v == "off" { "no" } else { "yes" }), "Whether names of listening addresses are own names"),
-    ("loadmodule", None, "NAME", |v| format!("loadmodule \"{v}\""), "Load a module"),
-    ("server-id", None, "NUMBER", |v| format!("server_id={v}"), "The server's number"),
-    ("max-branches", Some('B'), "N", |v| format!("max_branches={v}"), "Most branches of a request"),
+    (
+        "listen",
+        Some('l'),
+        "ADDRESS",
+        |v| format!("listen={v}"),
+        "Listen here: [udp:|tcp:]host[:port], may be repeated",
+    ),
+    (
+        "children",
+        Some('n'),
+        "N",
+        |v| format!("children={v}"),
+        "UDP workers per socket",
+    ),
+    (
+        "tcp-children",
+        Some('N'),
+        "N",
+        |v| format!("tcp_children={v}"),
+        "TCP workers",
+    ),
+    (
+        "alias",
+        None,
+        "NAME",
+        |v| format!("alias=\"{v}\""),
+        "A name that is this server",
+    ),
+    (
+        "domain",
+        None,
+        "NAME",
+        |v| format!("alias=\"{v}\""),
+        "The same as --alias",
+    ),
+    (
+        "auto-aliases",
+        Some('a'),
+        "MODE",
+        |v| {
+            format!(
+                "auto_aliases={}",
+                if v == "no" || v == "off" { "no" } else { "yes" }
+            )
+        },
+        "Whether names of listening addresses are own names",
+    ),
+    (
+        "loadmodule",
+        None,
+        "NAME",
+        |v| format!("loadmodule \"{v}\""),
+        "Load a module",
+    ),
+    (
+        "server-id",
+        None,
+        "NUMBER",
+        |v| format!("server_id={v}"),
+        "The server's number",
+    ),
+    (
+        "max-branches",
+        Some('B'),
+        "N",
+        |v| format!("max_branches={v}"),
+        "Most branches of a request",
+    ),
 ];
 
 /// Options of Kamailio that mean nothing here: name, takes a value, why.
@@ -84,7 +143,11 @@ const WITHOUT_MEANING: &[(char, bool, &str)] = &[
     ('x', true, "there is one shared-memory manager"),
     ('X', true, "there is one allocator of process memory"),
     ('W', true, "the poll method is chosen by itself"),
-    ('L', true, "modules are linked in; loadmodule takes any path"),
+    (
+        'L',
+        true,
+        "modules are linked in; loadmodule takes any path",
+    ),
     ('b', true, "receive buffers are chosen by itself"),
     ('O', true, "no SCTP"),
     ('Q', true, "no SCTP"),
@@ -100,7 +163,11 @@ impl Options {
     /// Reads the command line; prints help or a complaint and ends where that is due.
     pub fn read(args: &[String]) -> Options {
         let m = command().get_matches_from(args);
-        let texts = |n: &str| m.get_many::<String>(n).map(|v| v.cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let texts = |n: &str| {
+            m.get_many::<String>(n)
+                .map(|v| v.cloned().collect::<Vec<_>>())
+                .unwrap_or_default()
+        };
         let one = |n: &str| m.get_one::<String>(n).cloned();
         let mut o = Options {
             file: one("file").unwrap_or_else(default_file).into(),
@@ -123,7 +190,9 @@ impl Options {
             o.debug = Some(o.debug.unwrap_or(0) + i64::from(m.get_count("verbose")));
         }
         for d in texts("define") {
-            let (name, value) = d.split_once('=').map_or((d.as_str(), None), |(n, v)| (n, Some(v.to_string())));
+            let (name, value) = d
+                .split_once('=')
+                .map_or((d.as_str(), None), |(n, v)| (n, Some(v.to_string())));
             o.defines.push((name.to_string(), value));
         }
         for (name, kind) in [
@@ -163,8 +232,16 @@ impl Options {
 }
 
 fn default_file() -> String {
-    let places = ["/etc/olelo/olelo.cfg", "/usr/local/etc/olelo/olelo.cfg", "etc/olelo.cfg"];
-    places.iter().find(|p| std::path::Path::new(p).exists()).unwrap_or(&places[0]).to_string()
+    let places = [
+        "/etc/olelo/olelo.cfg",
+        "/usr/local/etc/olelo/olelo.cfg",
+        "etc/olelo.cfg",
+    ];
+    places
+        .iter()
+        .find(|p| std::path::Path::new(p).exists())
+        .unwrap_or(&places[0])
+        .to_string()
 }
 
 /// `mod:param:type:value`, type `i` or `s`.
@@ -174,27 +251,41 @@ fn modparam_line(p: &str) -> String {
     let (module, name, kind, value) = (next(), next(), next(), next());
     match kind.as_str() {
         "i" => format!("modparam(\"{module}\", \"{name}\", {value})"),
-        _ => format!("modparam(\"{module}\", \"{name}\", \"{}\")", value.replace('"', "\\\"")),
+        _ => format!(
+            "modparam(\"{module}\", \"{name}\", \"{}\")",
+            value.replace('"', "\\\"")
+        ),
     }
 }
 
 fn command() -> Command {
-    let value = |long: &'static str, short: Option<char>, name: &'static str, help: &'static str| {
-        let a = Arg::new(long).long(long).value_name(name).help(help).action(ArgAction::Append);
-        match short {
-            Some(s) => a.short(s),
-            None => a,
-        }
-    };
+    let value =
+        |long: &'static str, short: Option<char>, name: &'static str, help: &'static str| {
+            let a = Arg::new(long)
+                .long(long)
+                .value_name(name)
+                .help(help)
+                .action(ArgAction::Append);
+            match short {
+                Some(s) => a.short(s),
+                None => a,
+            }
+        };
     let flag = |long: &'static str, short: Option<char>, help: &'static str| {
-        let a = Arg::new(long).long(long).help(help).action(ArgAction::SetTrue);
+        let a = Arg::new(long)
+            .long(long)
+            .help(help)
+            .action(ArgAction::SetTrue);
         match short {
             Some(s) => a.short(s),
             None => a,
         }
     };
     let count = |long: &'static str, short: char, help: &'static str| {
-        Arg::new(long).short(short).help(help).action(ArgAction::Count)
+        Arg::new(long)
+            .short(short)
+            .help(help)
+            .action(ArgAction::Count)
     };
     let mut c = Command::new("olelo")
         .about("Olelo, a SIP server: runs kamailio.cfg and KEMI scripts (KSR.*), reloads without a gap, survives its workers")
@@ -233,12 +324,25 @@ fn command() -> Command {
     }
     for (ch, takes, why) in WITHOUT_MEANING {
         let id: &'static str = Box::leak(ch.to_string().into_boxed_str());
-        let a = Arg::new(id).short(*ch).help(format!("No effect: {why}")).hide_short_help(true);
-        c = c.arg(if *takes { a.value_name("X").action(ArgAction::Append) } else { a.action(ArgAction::Count) });
+        let a = Arg::new(id)
+            .short(*ch)
+            .help(format!("No effect: {why}"))
+            .hide_short_help(true);
+        c = c.arg(if *takes {
+            a.value_name("X").action(ArgAction::Append)
+        } else {
+            a.action(ArgAction::Count)
+        });
     }
     // Kamailio's long options that change nothing here.
     for long in ["atexit", "log-engine", "iuid", "cfg-print", "all-errors"] {
-        c = c.arg(Arg::new(long).long(long).num_args(0..=1).hide(true).action(ArgAction::Append));
+        c = c.arg(
+            Arg::new(long)
+                .long(long)
+                .num_args(0..=1)
+                .hide(true)
+                .action(ArgAction::Append),
+        );
     }
     c
 }
@@ -248,23 +352,50 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Options {
-        Options::read(&std::iter::once("olelo").chain(line.split(' ')).map(str::to_string).collect::<Vec<_>>())
+        Options::read(
+            &std::iter::once("olelo")
+                .chain(line.split(' '))
+                .map(str::to_string)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
     fn kamailios_command_line_is_understood() {
-        let o = read("-f x.cfg -P p.pid -w /tmp -Y /tmp -m 512 -M 16 -DD -E -x fm -X fm -A WITH_NAT -A P=1 -l udp:127.0.0.1:5060 -n 4 -N 2 -T");
+        let o = read(
+            "-f x.cfg -P p.pid -w /tmp -Y /tmp -m 512 -M 16 -DD -E -x fm -X fm -A WITH_NAT -A P=1 -l udp:127.0.0.1:5060 -n 4 -N 2 -T",
+        );
         assert_eq!(o.file, PathBuf::from("x.cfg"));
-        assert_eq!((o.shm_mb, o.foreground, o.log_stderr), (Some(512), true, true));
-        assert_eq!(o.defines, [("WITH_NAT".into(), None), ("P".into(), Some("1".into()))]);
-        assert_eq!(o.lines, ["listen=udp:127.0.0.1:5060", "children=4", "tcp_children=2", "disable_tcp=yes"]);
+        assert_eq!(
+            (o.shm_mb, o.foreground, o.log_stderr),
+            (Some(512), true, true)
+        );
+        assert_eq!(
+            o.defines,
+            [("WITH_NAT".into(), None), ("P".into(), Some("1".into()))]
+        );
+        assert_eq!(
+            o.lines,
+            [
+                "listen=udp:127.0.0.1:5060",
+                "children=4",
+                "tcp_children=2",
+                "disable_tcp=yes"
+            ]
+        );
         assert_eq!(o.without_meaning, ["-M", "-x", "-X"]);
     }
 
     #[test]
     fn a_module_parameter_becomes_its_line() {
-        assert_eq!(modparam_line("tm:fr_timer:i:5000"), "modparam(\"tm\", \"fr_timer\", 5000)");
-        assert_eq!(modparam_line("ctl:binrpc:s:unix:/tmp/x"), "modparam(\"ctl\", \"binrpc\", \"unix:/tmp/x\")");
+        assert_eq!(
+            modparam_line("tm:fr_timer:i:5000"),
+            "modparam(\"tm\", \"fr_timer\", 5000)"
+        );
+        assert_eq!(
+            modparam_line("ctl:binrpc:s:unix:/tmp/x"),
+            "modparam(\"ctl\", \"binrpc\", \"unix:/tmp/x\")"
+        );
     }
 
     #[test]

@@ -22,12 +22,22 @@ impl Ready {
 /// Goes to the background unless told not to, and into the working directory.
 pub fn enter(o: &Options, foreground: bool) -> Result<Ready, String> {
     signals::raise_open_files(65536);
-    let stream = if foreground { None } else { Some(signals::daemonise().map_err(|e| format!("can't go to the background: {e}"))?) };
+    let stream = if foreground {
+        None
+    } else {
+        Some(signals::daemonise().map_err(|e| format!("can't go to the background: {e}"))?)
+    };
     if let Some(root) = &o.chroot {
-        nix::unistd::chroot(root).map_err(|e| format!("can't change the root to {}: {e}; that needs root", root.display()))?;
+        nix::unistd::chroot(root).map_err(|e| {
+            format!(
+                "can't change the root to {}: {e}; that needs root",
+                root.display()
+            )
+        })?;
     }
     if let Some(dir) = &o.workdir {
-        std::env::set_current_dir(dir).map_err(|e| format!("can't work in {}: {e}", dir.display()))?;
+        std::env::set_current_dir(dir)
+            .map_err(|e| format!("can't work in {}: {e}", dir.display()))?;
     } else if !foreground {
         std::env::set_current_dir("/").map_err(|e| format!("can't work in /: {e}"))?;
     }
@@ -39,9 +49,16 @@ pub fn become_user(o: &Options) -> Result<(), String> {
     if let Some(name) = &o.group {
         let gid = match name.parse() {
             Ok(n) => nix::unistd::Gid::from_raw(n),
-            Err(_) => Group::from_name(name).ok().flatten().ok_or(format!("no group \"{name}\""))?.gid,
+            Err(_) => {
+                Group::from_name(name)
+                    .ok()
+                    .flatten()
+                    .ok_or(format!("no group \"{name}\""))?
+                    .gid
+            }
         };
-        nix::unistd::setgid(gid).map_err(|e| format!("can't become group \"{name}\": {e}; that needs root"))?;
+        nix::unistd::setgid(gid)
+            .map_err(|e| format!("can't become group \"{name}\": {e}; that needs root"))?;
     }
     if let Some(name) = &o.user {
         let found = match name.parse() {
@@ -50,25 +67,34 @@ pub fn become_user(o: &Options) -> Result<(), String> {
         };
         let user = found.ok().flatten().ok_or(format!("no user \"{name}\""))?;
         if o.group.is_none() {
-            nix::unistd::setgid(user.gid).map_err(|e| format!("can't become the group of \"{name}\": {e}"))?;
+            nix::unistd::setgid(user.gid)
+                .map_err(|e| format!("can't become the group of \"{name}\": {e}"))?;
         }
-        nix::unistd::setuid(user.uid).map_err(|e| format!("can't become user \"{name}\": {e}; that needs root"))?;
+        nix::unistd::setuid(user.uid)
+            .map_err(|e| format!("can't become user \"{name}\": {e}; that needs root"))?;
     }
     Ok(())
 }
 
 /// Writes the pid file. One that names a living process is an error.
 pub fn write_pid(o: &Options) -> Result<(), String> {
-    let Some(path) = &o.pid_file else { return Ok(()) };
+    let Some(path) = &o.pid_file else {
+        return Ok(());
+    };
     if let Ok(old) = std::fs::read_to_string(path)
         && let Ok(pid) = old.trim().parse::<i32>()
         && pid != std::process::id() as i32
         && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None).is_ok()
-        && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("olelo"))
+        && std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|c| c.starts_with("olelo"))
     {
-        return Err(format!("{} names the running process {pid}; is Olelo running already?", path.display()));
+        return Err(format!(
+            "{} names the running process {pid}; is Olelo running already?",
+            path.display()
+        ));
     }
-    std::fs::write(path, format!("{}\n", std::process::id())).map_err(|e| format!("can't write {}: {e}", path.display()))
+    std::fs::write(path, format!("{}\n", std::process::id()))
+        .map_err(|e| format!("can't write {}: {e}", path.display()))
 }
 
 /// Removes the pid file.

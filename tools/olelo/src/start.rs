@@ -43,13 +43,17 @@ pub fn run(o: &Options, argv: Vec<String>) -> u8 {
     config.file = o.file.display().to_string();
     config.argv = argv;
     for (name, value) in &parsed.defines {
-        config.all.insert(format!("define:{name}"), value.clone().unwrap_or_default());
+        config
+            .all
+            .insert(format!("define:{name}"), value.clone().unwrap_or_default());
     }
     if let Some(mb) = o.shm_mb {
         config.shm_bytes = mb.clamp(8, 1 << 16) << 20;
     }
     if let Some(dir) = &o.rundir {
-        config.all.insert("rundir".into(), dir.display().to_string());
+        config
+            .all
+            .insert("rundir".into(), dir.display().to_string());
     }
     setup_log(o, &config);
     if o.check {
@@ -60,14 +64,28 @@ pub fn run(o: &Options, argv: Vec<String>) -> u8 {
 }
 
 fn parse_options(o: &Options) -> olelo_cfg::Options {
-    let mut predefined: Vec<(String, Option<String>)> =
-        olelo_modules::ALL.iter().map(|(n, _)| (format!("MOD_{n}"), None)).collect();
+    let mut predefined: Vec<(String, Option<String>)> = olelo_modules::ALL
+        .iter()
+        .map(|(n, _)| (format!("MOD_{n}"), None))
+        .collect();
     // Scripts ask for the version of the language they were written for.
-    for name in ["KAMAILIO", "KAMAILIO_5", "KAMAILIO_5_6", "KAMAILIO_5_6_3", "OLELO", "OS_LINUX"] {
+    for name in [
+        "KAMAILIO",
+        "KAMAILIO_5",
+        "KAMAILIO_5_6",
+        "KAMAILIO_5_6_3",
+        "OLELO",
+        "OS_LINUX",
+    ] {
         predefined.push((name.to_string(), None));
     }
     predefined.push(("KAMAILIO_VERSION".into(), Some("5006003".into())));
-    olelo_cfg::Options { defines: o.defines.clone(), predefined, substs: o.substs.clone(), ..olelo_cfg::Options::default() }
+    olelo_cfg::Options {
+        defines: o.defines.clone(),
+        predefined,
+        substs: o.substs.clone(),
+        ..olelo_cfg::Options::default()
+    }
 }
 
 /// Puts what options stand for in front. A parameter of the command line wins over the file's.
@@ -123,7 +141,12 @@ fn show(o: &Options, parsed: &Parsed) {
     }
 }
 
-fn check(o: &Options, parsed: &mut Parsed, config: CoreConfig, registry: olelo_core::route::registry::Registry) -> u8 {
+fn check(
+    o: &Options,
+    parsed: &mut Parsed,
+    config: CoreConfig,
+    registry: olelo_core::route::registry::Registry,
+) -> u8 {
     let code = match boot::prepare(&parsed.config, config, registry, true) {
         Ok(_) => 0,
         Err(e) => {
@@ -138,7 +161,12 @@ fn check(o: &Options, parsed: &mut Parsed, config: CoreConfig, registry: olelo_c
     code
 }
 
-fn serve(o: &Options, parsed: &Parsed, config: CoreConfig, registry: olelo_core::route::registry::Registry) -> u8 {
+fn serve(
+    o: &Options,
+    parsed: &Parsed,
+    config: CoreConfig,
+    registry: olelo_core::route::registry::Registry,
+) -> u8 {
     let foreground = o.foreground || config.int("fork", 1) == 0;
     let ready = match daemon::enter(o, foreground) {
         Ok(r) => r,

@@ -19,17 +19,28 @@ fn lua(r: &Registry) -> String {
     for (_, f, _) in r.functions().filter(|(_, f, _)| f.kemi) {
         by_prefix.entry(f.prefix.unwrap_or("")).or_default().push(f);
     }
-    let mut out = String::from("---@meta\n-- Printed by `olelo --stubs lua`.\n\n---@class KSR\nKSR = {}\n");
+    let mut out =
+        String::from("---@meta\n-- Printed by `olelo --stubs lua`.\n\n---@class KSR\nKSR = {}\n");
     for (prefix, mut functions) in by_prefix {
         functions.sort_by_key(|f| f.name);
-        let table = if prefix.is_empty() { "KSR".to_string() } else { format!("KSR.{prefix}") };
+        let table = if prefix.is_empty() {
+            "KSR".to_string()
+        } else {
+            format!("KSR.{prefix}")
+        };
         if !prefix.is_empty() {
             let _ = write!(out, "\n---@class KSR.{prefix}\n{table} = {{}}\n");
         }
         for f in functions {
             let _ = write!(out, "\n---{}\n", f.doc);
             for p in &f.params {
-                let _ = writeln!(out, "---@param {}{} {}", lua_name(&p.name), if p.optional { "?" } else { "" }, lua_type(p.kind));
+                let _ = writeln!(
+                    out,
+                    "---@param {}{} {}",
+                    lua_name(&p.name),
+                    if p.optional { "?" } else { "" },
+                    lua_type(p.kind)
+                );
             }
             if f.returns != Kind::None {
                 let _ = writeln!(out, "---@return {}", lua_type(f.returns));
@@ -54,5 +65,9 @@ fn lua_type(k: Kind) -> &'static str {
 /// A parameter's name that isn't a word of the language.
 fn lua_name(n: &str) -> String {
     const WORDS: [&str; 6] = ["end", "function", "local", "not", "repeat", "until"];
-    if WORDS.contains(&n) { format!("{n}_") } else { n.to_string() }
+    if WORDS.contains(&n) {
+        format!("{n}_")
+    } else {
+        n.to_string()
+    }
 }
