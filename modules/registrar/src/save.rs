@@ -7,7 +7,7 @@
 use crate::params::*;
 use crate::request::{Refusal, Register, received_path, supports};
 use crate::{ACCEPTED, REJECTED};
-use olelo_core::net::reply::{self, ReplyHeaders};
+use olelo_core::net::reply::ReplyHeaders;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{FAILURE, REQUEST};
 use olelo_sip::Method;
@@ -15,8 +15,6 @@ use olelo_sip::contact::format_q;
 use olelo_usrloc::store::{aor_hash, insert_ordered, new_ruid};
 use olelo_usrloc::{Contact, DESC_TIME_ORDER, Record, Table, now, same_contact};
 
-/// Only memory; there is nothing else.
-pub const MEMORY_ONLY: i64 = 0x01;
 /// Send no reply.
 pub const NO_REPLY: i64 = 0x02;
 /// Keep only the contacts of this request.
@@ -37,7 +35,7 @@ enum Done {
 
 /// A reply that was made and not sent, for `reg_send_reply`.
 #[derive(Default)]
-struct Kept(Option<(u16, &'static str)>);
+pub(crate) struct Kept(pub(crate) Option<(u16, &'static str)>);
 
 /// `save(table, flags, uri)`: its return code.
 pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>) -> i64 {
