@@ -1,0 +1,61 @@
+# Olelo. `make run` and `make test` are all that a newcomer needs; `make help` prints this.
+#
+#   make run      install what is missing, build, start on 127.0.0.1:5060 (UDP and TCP)
+#   make test     install what is missing, build, run all tests
+#   make check    formatting and lints, warnings denied
+#   make doc      print the reference of all modules to doc/
+#   make bench    micro-benchmarks
+#   make install  copy the programs and etc/ below PREFIX (/usr/local)
+
+PREFIX ?= /usr/local
+RUN_DIR ?= $(CURDIR)/run
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+.PHONY: help run test check doc bench install deps
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+# LuaJIT is built from source: a C compiler and make are all that Debian may lack.
+deps:
+	@command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs"; exit 1; }
+	@command -v cc >/dev/null && command -v make >/dev/null || \
+		{ $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends build-essential; }
+
+run: deps
+	cargo build --release -p olelo -p olctl
+	@mkdir -p $(RUN_DIR)
+	@echo
+	@echo "Olelo listens on 127.0.0.1:5060 (UDP and TCP). In another terminal try:"
+	@echo "  target/release/olctl -s $(RUN_DIR)/kamailio_ctl core.psx"
+	@echo "  target/release/olctl -s $(RUN_DIR)/kamailio_ctl top"
+	@echo "  target/release/olctl doc KSR.tm.t_relay"
+	@echo "  sipsak -s sip:127.0.0.1:5060 -vv            (apt-get install sipsak)"
+	@echo "Register phones as sip:NAME@localhost with the proxy 127.0.0.1:5060, then call NAME."
+	@echo "Change etc/olelo.lua and load it without a gap:"
+	@echo "  target/release/olctl -s $(RUN_DIR)/kamailio_ctl app_lua.reload"
+	@echo "Ctrl-C ends it."
+	@echo
+	target/release/olelo -f etc/olelo.cfg -DD -E -w etc -Y $(RUN_DIR) $(ARGS)
+
+# The server's programs are built first: behaviour tests run them.
+test: deps
+	cargo build -p olelo -p olctl
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; \
+	 else cargo test --workspace; fi
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc:
+	cargo run -p olelo -- --docs doc
+
+bench:
+	cargo bench -p olelo-sip -p olelo-benches
+
+install: deps
+	cargo build --release -p olelo -p olctl
+	install -D -t $(DESTDIR)$(PREFIX)/sbin target/release/olelo
+	install -D -t $(DESTDIR)$(PREFIX)/bin target/release/olctl
+	install -D -m 644 -t $(DESTDIR)/etc/olelo etc/olelo.cfg etc/olelo.lua
