@@ -1,8 +1,24 @@
 //! Behaviour of the real server, one file per behaviour.
 
+mod calls;
 mod control;
 mod framing;
+mod register;
 mod reload;
 mod script_budget;
 mod stateless;
 mod survival;
+
+/// A server with the shipped script, as an operator has it.
+fn shipped() -> olelo_tests::Setup {
+    olelo_tests::Setup::lua(include_str!("../../etc/olelo.lua")).cfg(
+        r#"
+modparam("tm", "failure_reply_mode", 3)
+modparam("rr", "enable_full_lr", 1)
+modparam("registrar", "method_filtering", 1)
+modparam("acc", "log_flag", 1)
+modparam("acc", "failed_transaction_flag", 3)
+modparam("htable", "htable", "ipban=>size=8;autoexpire=300;")
+"#,
+    )
+}

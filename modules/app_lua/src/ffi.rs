@@ -71,6 +71,7 @@ impl State {
             time_limit_ms,
         };
         s.bind(exports)?;
+        arm_timer();
         Ok(s)
     }
 
@@ -475,7 +476,6 @@ struct Budget(*mut lua_State);
 
 impl Budget {
     fn start(l: *mut lua_State, ms: i64) -> Budget {
-        arm_timer();
         STOPPED.store(0, Ordering::Relaxed);
         TICKS_AT_START.store(TICKS.load(Ordering::Relaxed), Ordering::Relaxed);
         TICKS_ALLOWED.store((ms * 1000 / TICK_US).max(1), Ordering::Relaxed);
@@ -510,24 +510,13 @@ unsafe extern "C-unwind" fn stop(l: *mut lua_State, _: *mut ffi::lua_Debug) {
     unsafe { ffi::luaL_error(l, c"stopped: the script used up its time".as_ptr()) };
 }
 
+/// Starts the ticks of this process. Timers are not inherited over a fork, and each process builds
+/// its states after it.
 fn arm_timer() {
-    thread_local!(static ARMED: Cell<u32> = const { Cell::new(0) });
-    let me = std::process::id();
-    if ARMED.get() == me {
-        return;
-    }
-    ARMED.set(me);
-    let every = libc::timeval {
-        tv_sec: 0,
-        tv_usec: TICK_US,
-    };
-    let timer = libc::itimerval {
-        it_interval: every,
-        it_value: every,
-    };
+    let every = libc::timeval { tv_sec: 0, tv_usec: TICK_US };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
     // SAFETY: the handler touches atomics and calls `lua_sethook` only; SA_RESTART keeps the
-    // interrupted system calls of the worker going. Timers are not inherited over fork, hence the
-    // check of the pid.
+    // interrupted system calls of the worker going.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_tick as *const () as usize;
