@@ -1,1 +1,5 @@
-//! Micro-benchmarks, and the load generator that compares Olelo with its peers.
+//! Load and measurement for `side_by_side`: a server under test, traffic on the loopback, and the
+//! CPU and memory that the server spent on it.
+
+pub mod load;
+pub mod peer;

@@ -20,7 +20,11 @@ fn contact(p: &Phone) -> String {
 /// The table of transactions is empty again and nothing is broken.
 fn all_quiet(server: &Server) {
     let check = server.call("mem.check", &[]);
-    assert_eq!(field(&check[0], "faults"), Some(&olelo_ipc::Value::Int(0)), "{check:?}");
+    assert_eq!(
+        field(&check[0], "faults"),
+        Some(&olelo_ipc::Value::Int(0)),
+        "{check:?}"
+    );
 }
 
 #[test]
@@ -32,7 +36,11 @@ fn a_call_is_set_up_and_ended() {
         alice.send(&invite);
         let at_bob = bob.expect("INVITE");
         assert_eq!(at_bob.ruri(), bob.contact().as_bytes());
-        assert!(header(&at_bob, HeaderName::RecordRoute).contains("lr"), "{}", text(&at_bob));
+        assert!(
+            header(&at_bob, HeaderName::RecordRoute).contains("lr"),
+            "{}",
+            text(&at_bob)
+        );
         assert_eq!(at_bob.max_forwards(), Some(69));
         assert_eq!(at_bob.body(), b"v=0\r\n");
         assert_eq!(at_bob.vias().map(|v| v.len()), Ok(2));
@@ -68,8 +76,15 @@ fn a_call_crosses_from_tcp_to_udp_and_back() {
     alice.send(alice.in_dialog("ACK", 1, &invite, &ok));
     bob.expect("ACK");
     // The callee ends it: its route set is what the INVITE recorded.
-    let routes: String =
-        at_bob.headers_named(HeaderName::RecordRoute).map(|h| format!("Route: {}\r\n", String::from_utf8_lossy(at_bob.slice(h.body)))).collect();
+    let routes: String = at_bob
+        .headers_named(HeaderName::RecordRoute)
+        .map(|h| {
+            format!(
+                "Route: {}\r\n",
+                String::from_utf8_lossy(at_bob.slice(h.body))
+            )
+        })
+        .collect();
     let bye = format!(
         "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK{};rport\r\n{routes}From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
         alice.contact(),
@@ -103,7 +118,10 @@ fn retransmissions_are_absorbed() {
     bob.expect("ACK");
     let ack = hop_ack(&invite, &busy);
     alice.send(ack);
-    assert!(bob.receive_within(Duration::from_millis(300)).is_none(), "an ACK to a refusal ends here");
+    assert!(
+        bob.receive_within(Duration::from_millis(300)).is_none(),
+        "an ACK to a refusal ends here"
+    );
 }
 
 fn hop_ack(invite: &str, reply: &Message) -> Vec<u8> {
@@ -152,7 +170,12 @@ fn three_contacts_ring_and_one_answers() {
         bobs[i].answer(&got[i], 487, "Request Terminated", "");
         bobs[i].expect("ACK");
     }
-    assert!(alice.receive_within(Duration::from_millis(300)).is_none_or(|m| m.status() == 200), "only the 200 goes on");
+    assert!(
+        alice
+            .receive_within(Duration::from_millis(300))
+            .is_none_or(|m| m.status() == 200),
+        "only the 200 goes on"
+    );
 }
 
 #[test]
@@ -162,13 +185,20 @@ fn the_best_refusal_of_all_branches_is_chosen() {
     let mut bobs = phones(&server, Transport::Udp, ["bob", "bob", "bob"]);
     let invite = alice.request("INVITE", "sip:bob@test.local", "", "");
     alice.send(&invite);
-    for (b, (code, reason)) in bobs.iter_mut().zip([(503, "Service Unavailable"), (404, "Not Found"), (486, "Busy Here")]) {
+    for (b, (code, reason)) in bobs.iter_mut().zip([
+        (503, "Service Unavailable"),
+        (404, "Not Found"),
+        (486, "Busy Here"),
+    ]) {
         let i = b.expect("INVITE");
         b.answer(&i, code, reason, "");
         b.expect("ACK");
     }
     let status = alice.final_reply().status();
-    assert!(status == 404 || status == 486, "{status} is not of the lowest class");
+    assert!(
+        status == 404 || status == 486,
+        "{status} is not of the lowest class"
+    );
 }
 
 #[test]
@@ -274,8 +304,11 @@ end
 #[test]
 fn a_failure_route_tries_another_phone() {
     for (code, reason) in [(486, "Busy Here"), (302, "Moved Temporarily"), (408, "")] {
-        let server = Setup::lua(FAILOVER).cfg("modparam(\"tm\", \"fr_timer\", 700)").start();
-        let [mut alice, mut bob, mut carol] = phones(&server, Transport::Udp, ["alice", "bob", "carol"]);
+        let server = Setup::lua(FAILOVER)
+            .cfg("modparam(\"tm\", \"fr_timer\", 700)")
+            .start();
+        let [mut alice, mut bob, mut carol] =
+            phones(&server, Transport::Udp, ["alice", "bob", "carol"]);
         let invite = alice.request("INVITE", "sip:bob@test.local", "", "");
         alice.send(&invite);
         let at_bob = bob.expect("INVITE");
@@ -285,8 +318,16 @@ fn a_failure_route_tries_another_phone() {
             bob.expect("ACK");
         }
         let at_carol = carol.expect("INVITE");
-        assert!(text(&at_carol).contains("X-Branch: 1"), "{}", text(&at_carol));
-        assert_eq!(text(&at_carol).matches("X-Branch").count(), 1, "a branch's header is its own");
+        assert!(
+            text(&at_carol).contains("X-Branch: 1"),
+            "{}",
+            text(&at_carol)
+        );
+        assert_eq!(
+            text(&at_carol).matches("X-Branch").count(),
+            1,
+            "a branch's header is its own"
+        );
         carol.answer(&at_carol, 200, "OK", &contact(&carol));
         assert_eq!(alice.reply(200).status(), 200);
         server.wait_for_log(&format!("failure {code} who=first flag=true"));

@@ -17,12 +17,27 @@ fn an_unknown_command_suggests_the_nearest() {
 
 #[test]
 fn parameters_are_read_and_changed_for_all() {
-    let server = Setup::lua(SCRIPT).cfg("pstn.gw = \"192.0.2.1\" desc \"the gateway\"\npstn.tries = 3").start();
-    assert_eq!(server.call("cfg.get", &["pstn", "gw"]), [Value::Str("192.0.2.1".into())]);
+    let server = Setup::lua(SCRIPT)
+        .cfg("pstn.gw = \"192.0.2.1\" desc \"the gateway\"\npstn.tries = 3")
+        .start();
+    assert_eq!(
+        server.call("cfg.get", &["pstn", "gw"]),
+        [Value::Str("192.0.2.1".into())]
+    );
     server.call("cfg.seti", &["pstn", "tries", "5"]);
     assert_eq!(server.call("cfg.get", &["pstn", "tries"]), [Value::Int(5)]);
-    assert!(server.ctl().call("cfg.sets", &["pstn", "gw", "x"]).expect_err("a fault").contains("fixed at start"));
-    assert!(server.call("cfg.list", &[]).contains(&Value::Str("pstn: gw".into())));
+    assert!(
+        server
+            .ctl()
+            .call("cfg.sets", &["pstn", "gw", "x"])
+            .expect_err("a fault")
+            .contains("fixed at start")
+    );
+    assert!(
+        server
+            .call("cfg.list", &[])
+            .contains(&Value::Str("pstn: gw".into()))
+    );
 }
 
 #[test]
@@ -35,7 +50,14 @@ fn a_client_that_sends_garbage_or_hangs_harms_nobody() {
     bad.write_all(&[0x42; 5000]).expect("sent");
     let up = server.call("core.uptime", &[]);
     assert!(matches!(field(&up[0], "uptime"), Some(Value::Int(_))));
-    assert_eq!(server.call("mem.check", &[]).first().and_then(|v| field(v, "faults")).cloned(), Some(Value::Int(0)));
+    assert_eq!(
+        server
+            .call("mem.check", &[])
+            .first()
+            .and_then(|v| field(v, "faults"))
+            .cloned(),
+        Some(Value::Int(0))
+    );
 }
 
 #[test]
@@ -43,11 +65,22 @@ fn olctl_prints_tables_and_json() {
     let server = Setup::lua(SCRIPT).start();
     let socket = format!("unix:{}", server.dir().join("ctl").display());
     let run = |args: &[&str]| {
-        let out = Command::new(program("olctl")).args(["-s", &socket]).args(args).output().expect("olctl runs");
-        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned())
+        let out = Command::new(program("olctl"))
+            .args(["-s", &socket])
+            .args(args)
+            .output()
+            .expect("olctl runs");
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
     };
     let (ok, out, _) = run(&["core.psx"]);
-    assert!(ok && out.contains("ctl handler") && out.contains("RANK"), "{out}");
+    assert!(
+        ok && out.contains("ctl handler") && out.contains("RANK"),
+        "{out}"
+    );
     let (ok, out, _) = run(&["--json", "core.uptime"]);
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert!(ok && json["uptime"].is_i64(), "{out}");
@@ -67,15 +100,26 @@ fn jsonrpc_is_spoken_on_the_datagram_socket_and_the_fifo() {
         .start();
     let mine = server.dir().join("client.sock");
     let s = UnixDatagram::bind(&mine).expect("a socket");
-    s.set_read_timeout(Some(olelo_tests::PATIENCE)).expect("a timeout");
-    s.send_to(br#"{"jsonrpc":"2.0","method":"core.version","id":1}"#, server.dir().join("rpc.sock")).expect("sent");
+    s.set_read_timeout(Some(olelo_tests::PATIENCE))
+        .expect("a timeout");
+    s.send_to(
+        br#"{"jsonrpc":"2.0","method":"core.version","id":1}"#,
+        server.dir().join("rpc.sock"),
+    )
+    .expect("sent");
     let mut buf = vec![0u8; 65536];
     let n = s.recv(&mut buf).expect("an answer");
     let json: serde_json::Value = serde_json::from_slice(&buf[..n]).expect("JSON");
     assert!(json["result"].to_string().contains("olelo"), "{json}");
-    s.send_to(b"{]", server.dir().join("rpc.sock")).expect("sent");
+    s.send_to(b"{]", server.dir().join("rpc.sock"))
+        .expect("sent");
     let n = s.recv(&mut buf).expect("an answer");
     let json: serde_json::Value = serde_json::from_slice(&buf[..n]).expect("JSON");
     assert_eq!(json["error"]["code"], -32700, "{json}");
-    assert!(server.processes().iter().any(|(_, d)| d == "JSONRPC-S FIFO"));
+    assert!(
+        server
+            .processes()
+            .iter()
+            .any(|(_, d)| d == "JSONRPC-S FIFO")
+    );
 }

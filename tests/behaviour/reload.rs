@@ -1,7 +1,7 @@
 //! A reload is all or nothing: tried first, taken up by every worker, without a gap.
 
-use olelo_tests::{Phone, Setup, field};
 use olelo_ipc::Value;
+use olelo_tests::{Phone, Setup, field};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,7 +38,10 @@ fn a_broken_script_is_refused_with_its_line() {
     let server = Setup::lua(&script("1")).start();
     let mut phone = Phone::udp("a", server.addr);
     let broken = [
-        ("function ksr_request_route()\n  local = 1\nend\n", "route.lua:2:"),
+        (
+            "function ksr_request_route()\n  local = 1\nend\n",
+            "route.lua:2:",
+        ),
         ("error('not today')\n", "route.lua:1: not today"),
         ("function other() end\n", "no function ksr_request_route"),
         ("while true do end\n", "used more than"),
@@ -102,7 +105,11 @@ fn hangup_reloads_too() {
     let server = Setup::lua(&script("1")).start();
     let mut phone = Phone::udp("a", server.addr);
     server.write_script(&script("2"));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(server.pid()), nix::sys::signal::Signal::SIGHUP).expect("sent");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(server.pid()),
+        nix::sys::signal::Signal::SIGHUP,
+    )
+    .expect("sent");
     server.wait_for_log("reloaded: generation 2");
     assert_eq!(ask(&mut phone), "v22");
 }

@@ -17,12 +17,16 @@ end
 "#;
 
 fn status(phone: &mut Phone, method: &str) -> u16 {
-    phone.ask(&phone.request(method, "sip:test.local", "", "")).status()
+    phone
+        .ask(&phone.request(method, "sip:test.local", "", ""))
+        .status()
 }
 
 #[test]
 fn each_kind_of_runaway_gets_500_and_the_worker_goes_on() {
-    let server = Setup::lua(SCRIPT).cfg("modparam(\"app_lua\", \"time_limit\", 100)").start();
+    let server = Setup::lua(SCRIPT)
+        .cfg("modparam(\"app_lua\", \"time_limit\", 100)")
+        .start();
     let before = server.processes();
     let mut phone = Phone::udp("a", server.addr);
     for method in ["LOOP", "CATCH", "EAT", "FAIL", "RECURSE", "WRONG"] {
@@ -37,10 +41,17 @@ fn an_error_is_logged_with_its_line_and_the_signature() {
     let server = Setup::lua(SCRIPT).start();
     let mut phone = Phone::udp("a", server.addr);
     assert_eq!(status(&mut phone, "FAIL"), 500);
-    assert!(server.wait_for_log("attempt to index").contains("route.lua:7:"));
+    assert!(
+        server
+            .wait_for_log("attempt to index")
+            .contains("route.lua:7:")
+    );
     assert_eq!(status(&mut phone, "WRONG"), 500);
     let line = server.wait_for_log("KSR.setflag(flag: int)");
-    assert!(line.contains("route.lua:9:") && line.contains("expected an integer, got string \"many\""), "{line}");
+    assert!(
+        line.contains("route.lua:9:") && line.contains("expected an integer, got string \"many\""),
+        "{line}"
+    );
 }
 
 #[test]
@@ -48,6 +59,10 @@ fn an_exit_that_the_script_catches_still_ends_the_route() {
     let server = Setup::lua(SCRIPT).start();
     let mut phone = Phone::udp("a", server.addr);
     phone.send(phone.request("CAUGHT", "sip:test.local", "", ""));
-    assert_eq!(status(&mut phone, "OPTIONS"), 200, "the first reply is the second request's");
+    assert_eq!(
+        status(&mut phone, "OPTIONS"),
+        200,
+        "the first reply is the second request's"
+    );
     assert!(!server.has_logged("not reached"));
 }

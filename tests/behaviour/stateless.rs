@@ -27,7 +27,9 @@ fn options_is_answered_over_udp_and_tcp() {
 fn the_last_hop_is_refused() {
     let server = Setup::lua(SCRIPT).start();
     let mut phone = Phone::udp("a", server.addr);
-    let request = phone.request("OPTIONS", "sip:test.local", "", "").replace("Max-Forwards: 70", "Max-Forwards: 0");
+    let request = phone
+        .request("OPTIONS", "sip:test.local", "", "")
+        .replace("Max-Forwards: 70", "Max-Forwards: 0");
     assert_eq!(phone.ask(&request).status(), 483);
 }
 
@@ -39,7 +41,12 @@ fn garbage_is_met_with_silence_and_counted() {
     phone.send([0xff; 300]);
     // Keep-alives are no fault.
     phone.send(b"\r\n\r\n");
-    assert_eq!(phone.ask(&phone.request("OPTIONS", "sip:test.local", "", "")).status(), 200);
+    assert_eq!(
+        phone
+            .ask(&phone.request("OPTIONS", "sip:test.local", "", ""))
+            .status(),
+        200
+    );
     server.eventually("both are counted", || server.stat("core.bad_msg_hdr") == 2);
     assert_eq!(server.stat("core.rcv_keepalives"), 1);
 }

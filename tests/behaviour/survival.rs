@@ -16,17 +16,33 @@ fn a_killed_worker_is_replaced_in_its_slot() {
         kill(Pid::from_raw(*pid as i32), Signal::SIGKILL).expect("killed");
         // The control process may be the one that was killed.
         server.wait_for_log(&format!("\"{description}\" pid {pid} ended"));
-        assert_eq!(phone.ask(&phone.request("OPTIONS", "sip:test.local", "", "")).status(), 200);
+        assert_eq!(
+            phone
+                .ask(&phone.request("OPTIONS", "sip:test.local", "", ""))
+                .status(),
+            200
+        );
     }
     server.eventually("all run again", || {
         std::os::unix::net::UnixStream::connect(server.dir().join("ctl")).is_ok()
-            && server.processes().iter().zip(&before).all(|(now, old)| now.1 == old.1 && now.0 != 0)
+            && server
+                .processes()
+                .iter()
+                .zip(&before)
+                .all(|(now, old)| now.1 == old.1 && now.0 != 0)
     });
     let crashes = server.call("core.crashes", &[]);
     assert_eq!(crashes.len(), before.len() - 1);
-    assert_eq!(field(&crashes[0], "how"), Some(&Value::Str("SIGKILL".into())));
+    assert_eq!(
+        field(&crashes[0], "how"),
+        Some(&Value::Str("SIGKILL".into()))
+    );
     let check = server.call("mem.check", &[]);
-    assert_eq!(field(&check[0], "faults"), Some(&Value::Int(0)), "{check:?}");
+    assert_eq!(
+        field(&check[0], "faults"),
+        Some(&Value::Int(0)),
+        "{check:?}"
+    );
 }
 
 #[test]
@@ -36,7 +52,10 @@ fn the_end_leaves_no_process_and_no_socket() {
     let addr = server.addr;
     assert!(server.stop());
     for pid in pids {
-        assert!(kill(Pid::from_raw(pid as i32), None).is_err(), "{pid} is still there");
+        assert!(
+            kill(Pid::from_raw(pid as i32), None).is_err(),
+            "{pid} is still there"
+        );
     }
     std::net::UdpSocket::bind(addr).expect("the port is free again");
 }
@@ -46,5 +65,9 @@ fn a_killed_main_takes_its_workers_along() {
     let server = Setup::lua(SCRIPT).start();
     let pids: Vec<i64> = server.processes().iter().map(|(p, _)| *p).collect();
     kill(Pid::from_raw(server.pid()), Signal::SIGKILL).expect("killed");
-    server.eventually("all workers are gone", || pids.iter().skip(1).all(|p| kill(Pid::from_raw(*p as i32), None).is_err()));
+    server.eventually("all workers are gone", || {
+        pids.iter()
+            .skip(1)
+            .all(|p| kill(Pid::from_raw(*p as i32), None).is_err())
+    });
 }

@@ -19,6 +19,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static N: AtomicU64 = AtomicU64::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{:x}-{}", std::process::id(), now.as_nanos(), N.fetch_add(1, Ordering::Relaxed))
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!(
+        "{}-{:x}-{}",
+        std::process::id(),
+        now.as_nanos(),
+        N.fetch_add(1, Ordering::Relaxed)
+    )
 }

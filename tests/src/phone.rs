@@ -18,7 +18,11 @@ pub enum Transport {
 
 enum Wire {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, input: Vec<u8>, framer: Framer },
+    Tcp {
+        stream: TcpStream,
+        input: Vec<u8>,
+        framer: Framer,
+    },
 }
 
 /// A phone, connected to one server.
@@ -43,10 +47,22 @@ impl Phone {
             Transport::Tcp => {
                 let stream = TcpStream::connect(server).expect("a connection");
                 let a = stream.local_addr().expect("an address");
-                (Wire::Tcp { stream, input: Vec::new(), framer: Framer::new(1 << 20) }, a)
+                (
+                    Wire::Tcp {
+                        stream,
+                        input: Vec::new(),
+                        framer: Framer::new(1 << 20),
+                    },
+                    a,
+                )
             }
         };
-        Phone { wire, server, addr, user: user.to_string() }
+        Phone {
+            wire,
+            server,
+            addr,
+            user: user.to_string(),
+        }
     }
 
     /// A phone over UDP.
@@ -71,7 +87,11 @@ impl Phone {
 
     /// A request outside of a dialog. `extra` are whole header lines.
     pub fn request(&self, method: &str, uri: &str, extra: &str, body: &str) -> String {
-        let to = if method == "REGISTER" { format!("sip:{}@test.local", self.user) } else { uri.to_string() };
+        let to = if method == "REGISTER" {
+            format!("sip:{}@test.local", self.user)
+        } else {
+            uri.to_string()
+        };
         format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{} {};branch=z9hG4bK{};rport\r\nFrom: <sip:{}@test.local>;tag={}\r\nTo: <{to}>\r\nCall-ID: {}\r\nCSeq: 1 {method}\r\nMax-Forwards: 70\r\nContact: <{}>\r\n{extra}Content-Length: {}\r\n\r\n{body}",
             self.transport(),
@@ -98,16 +118,24 @@ impl Phone {
         let end = Instant::now() + most;
         let mut buf = vec![0u8; 65536];
         loop {
-            let left = end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())?;
+            let left = end
+                .checked_duration_since(Instant::now())
+                .filter(|d| !d.is_zero())?;
             match &mut self.wire {
                 Wire::Udp(s) => {
                     s.set_read_timeout(Some(left)).expect("a timeout");
-                    let Ok((n, _)) = s.recv_from(&mut buf) else { continue };
+                    let Ok((n, _)) = s.recv_from(&mut buf) else {
+                        continue;
+                    };
                     if let Ok(m) = Message::from_bytes(&buf[..n]) {
                         return Some(m);
                     }
                 }
-                Wire::Tcp { stream, input, framer } => {
+                Wire::Tcp {
+                    stream,
+                    input,
+                    framer,
+                } => {
                     match framer.next(input) {
                         Frame::Message(n) => {
                             let m: Vec<u8> = input.drain(..n).collect();
@@ -133,7 +161,8 @@ impl Phone {
 
     /// The next message.
     pub fn receive(&mut self) -> Message {
-        self.receive_within(PATIENCE).unwrap_or_else(|| panic!("nothing came to {}", self.user))
+        self.receive_within(PATIENCE)
+            .unwrap_or_else(|| panic!("nothing came to {}", self.user))
     }
 
     /// The next final reply; provisional ones and retransmitted requests are passed over.
@@ -173,7 +202,11 @@ impl Phone {
     pub fn answer(&mut self, request: &Message, status: u16, reason: &str, extra: &str) {
         let mut out = Vec::new();
         let tag = format!("{}-tag", self.user);
-        let options = build::ReplyOptions { to_tag: (status > 100).then_some(tag.as_bytes()), extra_headers: extra.as_bytes(), ..Default::default() };
+        let options = build::ReplyOptions {
+            to_tag: (status > 100).then_some(tag.as_bytes()),
+            extra_headers: extra.as_bytes(),
+            ..Default::default()
+        };
         build::reply(request, status, reason.as_bytes(), &options, &mut out);
         self.send(out);
     }
@@ -186,16 +219,35 @@ impl Phone {
 
     /// Registers its contact for this many seconds and returns the reply.
     pub fn register(&mut self, expires: u32) -> Message {
-        let r = self.request("REGISTER", "sip:test.local", &format!("Expires: {expires}\r\n"), "");
+        let r = self.request(
+            "REGISTER",
+            "sip:test.local",
+            &format!("Expires: {expires}\r\n"),
+            "",
+        );
         self.ask(&r)
     }
 
     /// A request inside the dialog that `reply` to `invite` made: route set, tags, remote target.
     pub fn in_dialog(&self, method: &str, cseq: u32, invite: &str, reply: &Message) -> String {
-        let line = |name: &str| invite.lines().find(|l| l.starts_with(name)).unwrap_or("").to_string();
+        let line = |name: &str| {
+            invite
+                .lines()
+                .find(|l| l.starts_with(name))
+                .unwrap_or("")
+                .to_string()
+        };
         let contact = header(reply, HeaderName::Contact);
-        let target = contact.trim_start_matches('<').split('>').next().unwrap_or("").to_string();
-        let mut routes: Vec<String> = reply.headers_named(HeaderName::RecordRoute).map(|h| String::from_utf8_lossy(reply.slice(h.body)).into_owned()).collect();
+        let target = contact
+            .trim_start_matches('<')
+            .split('>')
+            .next()
+            .unwrap_or("")
+            .to_string();
+        let mut routes: Vec<String> = reply
+            .headers_named(HeaderName::RecordRoute)
+            .map(|h| String::from_utf8_lossy(reply.slice(h.body)).into_owned())
+            .collect();
         routes.reverse();
         let routes: String = routes.iter().map(|r| format!("Route: {r}\r\n")).collect();
         format!(
@@ -212,7 +264,9 @@ impl Phone {
 
 /// A header's body as text; empty where there is none.
 pub fn header(m: &Message, name: HeaderName) -> String {
-    m.header_body(name).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default()
+    m.header_body(name)
+        .map(|b| String::from_utf8_lossy(b).into_owned())
+        .unwrap_or_default()
 }
 
 /// The whole message as text.

@@ -13,8 +13,30 @@ use std::time::Instant;
 
 /// Modules that most tests need, in the order of a usual configuration.
 const MODULES: &[&str] = &[
-    "kex", "corex", "tm", "tmx", "sl", "rr", "pv", "maxfwd", "usrloc", "registrar", "textops", "siputils", "xlog", "sanity", "ctl",
-    "cfg_rpc", "kemix", "counters", "htable", "auth", "pike", "nathelper", "acc", "jsonrpcs",
+    "kex",
+    "corex",
+    "tm",
+    "tmx",
+    "sl",
+    "rr",
+    "pv",
+    "maxfwd",
+    "usrloc",
+    "registrar",
+    "textops",
+    "siputils",
+    "xlog",
+    "sanity",
+    "ctl",
+    "cfg_rpc",
+    "kemix",
+    "counters",
+    "htable",
+    "auth",
+    "pike",
+    "nathelper",
+    "acc",
+    "jsonrpcs",
 ];
 
 /// What a server is started with.
@@ -115,11 +137,19 @@ impl Server {
         let sink = log.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                sink.lines.lock().expect("log").push(String::from_utf8_lossy(&line).into_owned());
+                sink.lines
+                    .lock()
+                    .expect("log")
+                    .push(String::from_utf8_lossy(&line).into_owned());
                 sink.more.notify_all();
             }
         });
-        let mut server = Server { child, dir, log, addr };
+        let mut server = Server {
+            child,
+            dir,
+            log,
+            addr,
+        };
         server.wait_for_start();
         server
     }
@@ -131,16 +161,26 @@ impl Server {
                 return;
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("olelo ended with {status} instead of serving:\n{}", self.logged());
+                panic!(
+                    "olelo ended with {status} instead of serving:\n{}",
+                    self.logged()
+                );
             }
-            assert!(Instant::now() < end, "olelo does not come up:\n{}", self.logged());
+            assert!(
+                Instant::now() < end,
+                "olelo does not come up:\n{}",
+                self.logged()
+            );
             self.wait_a_moment();
         }
     }
 
     fn wait_a_moment(&self) {
         let lines = self.log.lines.lock().expect("log");
-        let _ = self.log.more.wait_timeout(lines, std::time::Duration::from_millis(50));
+        let _ = self
+            .log
+            .more
+            .wait_timeout(lines, std::time::Duration::from_millis(50));
     }
 
     /// All it has logged.
@@ -150,17 +190,33 @@ impl Server {
 
     /// Whether a line with this text has been logged.
     pub fn has_logged(&self, text: &str) -> bool {
-        self.log.lines.lock().expect("log").iter().any(|l| l.contains(text))
+        self.log
+            .lines
+            .lock()
+            .expect("log")
+            .iter()
+            .any(|l| l.contains(text))
     }
 
     /// Waits for a line with this text and returns it.
     pub fn wait_for_log(&self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         loop {
-            if let Some(l) = self.log.lines.lock().expect("log").iter().find(|l| l.contains(text)) {
+            if let Some(l) = self
+                .log
+                .lines
+                .lock()
+                .expect("log")
+                .iter()
+                .find(|l| l.contains(text))
+            {
                 return l.clone();
             }
-            assert!(Instant::now() < end, "no line with \"{text}\" in:\n{}", self.logged());
+            assert!(
+                Instant::now() < end,
+                "no line with \"{text}\" in:\n{}",
+                self.logged()
+            );
             self.wait_a_moment();
         }
     }
@@ -187,7 +243,9 @@ impl Server {
 
     /// Runs a control command that must succeed.
     pub fn call(&self, name: &str, args: &[&str]) -> Vec<Value> {
-        self.ctl().call(name, args).unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.logged()))
+        self.ctl()
+            .call(name, args)
+            .unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.logged()))
     }
 
     /// (pid, description) of its processes.
@@ -195,8 +253,12 @@ impl Server {
         self.call("core.psx", &[])
             .iter()
             .map(|p| {
-                let Some(Value::Int(pid)) = field(p, "PID") else { panic!("no PID in {p:?}") };
-                let Some(Value::Str(d)) = field(p, "DSC") else { panic!("no DSC in {p:?}") };
+                let Some(Value::Int(pid)) = field(p, "PID") else {
+                    panic!("no PID in {p:?}")
+                };
+                let Some(Value::Str(d)) = field(p, "DSC") else {
+                    panic!("no DSC in {p:?}")
+                };
                 (*pid, d.clone())
             })
             .collect()
@@ -204,7 +266,11 @@ impl Server {
 
     /// The value of a statistic, `group.name`.
     pub fn stat(&self, name: &str) -> i64 {
-        match self.call("stats.fetchn", &[&name.replace('.', ":")]).first().and_then(|v| field(v, name).cloned()) {
+        match self
+            .call("stats.fetchn", &[&name.replace('.', ":")])
+            .first()
+            .and_then(|v| field(v, name).cloned())
+        {
             Some(Value::Int(i)) => i,
             other => panic!("no statistic {name}: {other:?}"),
         }
@@ -214,7 +280,11 @@ impl Server {
     pub fn eventually(&self, what: &str, mut done: impl FnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done() {
-            assert!(Instant::now() < end, "{what} did not come about:\n{}", self.logged());
+            assert!(
+                Instant::now() < end,
+                "{what} did not come about:\n{}",
+                self.logged()
+            );
             self.wait_a_moment();
         }
     }
@@ -254,8 +324,14 @@ pub fn field<'a>(v: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 fn nix_kill(pid: i32, signal: i32) -> std::io::Result<()> {
-    let done = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status()?;
-    if done.success() { Ok(()) } else { Err(std::io::Error::other("kill failed")) }
+    let done = Command::new("kill")
+        .args([format!("-{signal}"), pid.to_string()])
+        .status()?;
+    if done.success() {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("kill failed"))
+    }
 }
 
 fn config(s: &Setup, dir: &Path, port: u16) -> String {
@@ -286,10 +362,17 @@ pub fn free_port() -> u16 {
 /// A program of this workspace, beside the test that runs.
 pub fn program(name: &str) -> PathBuf {
     let me = std::env::current_exe().expect("the test's own path");
-    let dir = me.parent().and_then(Path::parent).expect("target/PROFILE/deps").to_path_buf();
+    let dir = me
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps")
+        .to_path_buf();
     let path = dir.join(name);
     if !path.exists() {
-        let built = Command::new("cargo").args(["build", "-p", name]).status().expect("cargo");
+        let built = Command::new("cargo")
+            .args(["build", "-p", name])
+            .status()
+            .expect("cargo");
         assert!(built.success(), "can't build {name}");
     }
     path
@@ -307,9 +390,20 @@ impl Ctl {
 
     /// Runs a command; arguments that look like numbers are sent as such.
     pub fn call(&mut self, name: &str, args: &[&str]) -> Result<Vec<Value>, String> {
-        let args = args.iter().map(|a| a.parse().map_or_else(|_| Value::Str(a.to_string()), Value::Int)).collect();
-        let packet = Packet { cookie: 7, body: Body::Request(name.into(), args) };
-        self.0.write_all(&binrpc::encode(&packet)).map_err(|e| e.to_string())?;
+        let args = args
+            .iter()
+            .map(|a| {
+                a.parse()
+                    .map_or_else(|_| Value::Str(a.to_string()), Value::Int)
+            })
+            .collect();
+        let packet = Packet {
+            cookie: 7,
+            body: Body::Request(name.into(), args),
+        };
+        self.0
+            .write_all(&binrpc::encode(&packet))
+            .map_err(|e| e.to_string())?;
         let (mut input, mut buf) = (Vec::new(), [0u8; 8192]);
         loop {
             if let Some((p, _)) = binrpc::decode(&input, 1 << 28).map_err(|e| e.to_string())? {
