@@ -17,6 +17,8 @@ pub struct Listen {
     pub addr: SocketAddr,
     /// Host as Via shows it: the address, IPv6 in brackets.
     pub host: String,
+    /// Hosts as the configuration names them; they are own names.
+    pub given: Vec<String>,
     /// Address for Via and Record-Route, where it differs.
     pub advertise: Option<(String, u16)>,
     /// Name given with `name "…"`.
@@ -122,6 +124,7 @@ impl Sockets {
                         proto,
                         addr,
                         host: host_text(addr.ip()),
+                        given: l.hosts.clone(),
                         advertise: l
                             .advertise
                             .as_ref()

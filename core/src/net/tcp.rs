@@ -526,13 +526,18 @@ impl Worker {
         }
     }
 
-    /// Asks for write events only while something waits.
+    /// Asks for write events only while something waits; no system call where nothing changed.
     fn watch(&mut self, number: u32) {
-        let Some(c) = self.conns.get(&number) else {
+        let Some(c) = self.conns.get_mut(&number) else {
             return;
         };
+        let wanted = c.has_output();
+        if wanted == c.watched_for_output {
+            return;
+        }
+        c.watched_for_output = wanted;
         let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
-        flags.set(EpollFlags::EPOLLOUT, c.has_output());
+        flags.set(EpollFlags::EPOLLOUT, wanted);
         let _ = self
             .epoll
             .modify(c.stream(), &mut EpollEvent::new(flags, u64::from(number)));

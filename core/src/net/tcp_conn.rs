@@ -48,6 +48,8 @@ pub struct Conn {
     pub expires_ms: u64,
     /// Since when unsent bytes wait; 0 for none.
     pub blocked_since_ms: u64,
+    /// Whether epoll was asked for write events.
+    pub watched_for_output: bool,
     /// Other addresses it is known under (`;alias`).
     pub aliases: Vec<SocketAddr>,
     stream: TcpStream,
@@ -76,6 +78,7 @@ impl Conn {
             connecting,
             expires_ms: 0,
             blocked_since_ms: 0,
+            watched_for_output: connecting,
             aliases: Vec::new(),
             stream,
             input: Vec::new(),

@@ -164,6 +164,7 @@ fn request(ctx: &mut Ctx) {
     if crate::server().config.force_rport {
         ctx.force_rport = true;
     }
+    adopt_alias(ctx);
     hooks::PRE_SCRIPT.list().iter().for_each(|h| h(ctx));
     if ctx.end == End::Drop {
         // A module has dealt with it, as `sl` with the ACK to one of its replies.
@@ -224,6 +225,19 @@ fn reply(ctx: &mut Ctx) {
         }
     }
     hooks::POST_SCRIPT.list().iter().for_each(|h| h(ctx));
+}
+
+/// Honours `;alias` in a Via that came over a stream (`tcp_accept_aliases`): requests to the
+/// sender's port use this connection.
+fn adopt_alias(ctx: &Ctx) {
+    if let (true, Some(conn), Some(via)) = (
+        crate::server().config.tcp_accept_aliases,
+        ctx.rcv.conn,
+        ctx.msg.via(0).filter(|v| v.alias),
+    ) {
+        let port = via.port.unwrap_or(ctx.rcv.proto.default_port());
+        net::tcp::add_alias(conn, std::net::SocketAddr::new(ctx.rcv.src.ip(), port));
+    }
 }
 
 /// The level at which the main route's time is logged, if lines of it are written at all.
