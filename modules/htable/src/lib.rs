@@ -12,7 +12,7 @@ pub mod table;
 
 use olelo_core::hooks::POST_SCRIPT;
 use olelo_core::proc::rank;
-use olelo_core::pv::{PvKey, format::expand, pv_named};
+use olelo_core::pv::{PvKey, pv_named};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{EVENT, ScriptError, function};
 use olelo_core::route::module::{
@@ -240,8 +240,8 @@ fn with_functions(m: Module) -> Module {
     .function(
         function(
             "sht_setxs",
-            |c: &mut C, t: &[u8], k: &[u8], v: &[u8], s: i64| -> R {
-                Ok(put(&x(c, t)?, &x(c, k)?, Value::Str(x(c, v)?), Some(s)))
+            |_: &mut C, t: &[u8], k: &[u8], v: &[u8], s: i64| -> R {
+                Ok(put(t, k, Value::Str(v.to_vec()), Some(s)))
             },
         )
         .cfg("sht_setxs")
@@ -251,8 +251,8 @@ fn with_functions(m: Module) -> Module {
     .function(
         function(
             "sht_setxi",
-            |c: &mut C, t: &[u8], k: &[u8], v: i64, s: i64| -> R {
-                Ok(put(&x(c, t)?, &x(c, k)?, Value::Int(v), Some(s)))
+            |_: &mut C, t: &[u8], k: &[u8], v: i64, s: i64| -> R {
+                Ok(put(t, k, Value::Int(v), Some(s)))
             },
         )
         .cfg("sht_setxi")
@@ -276,22 +276,17 @@ fn with_functions(m: Module) -> Module {
         .doc("Takes one from a key in one step; the rest, -1 if it is no integer."),
     )
     .function(
-        function("sht_is_null", |c: &mut C, t: &[u8], k: &[u8]| -> R {
-            let k = x(c, k)?;
-            Ok(with(
-                &x(c, t)?,
-                |t| if t.entry(&k).is_none() { 1 } else { -1 },
-            ))
+        function("sht_is_null", |_: &mut C, t: &[u8], k: &[u8]| -> R {
+            Ok(with(t, |t| if t.entry(k).is_none() { 1 } else { -1 }))
         })
         .cfg("sht_is_null")
         .args(["table", "key"])
         .doc("Whether a key has no value."),
     )
     .function(
-        function("sht_rm", |c: &mut C, t: &[u8], k: &[u8]| -> R {
-            let k = x(c, k)?;
-            Ok(with(&x(c, t)?, |t| {
-                t.remove(&k);
+        function("sht_rm", |_: &mut C, t: &[u8], k: &[u8]| -> R {
+            Ok(with(t, |t| {
+                t.remove(k);
                 1
             }))
         })
@@ -300,8 +295,8 @@ fn with_functions(m: Module) -> Module {
         .doc("Removes a key."),
     )
     .function(
-        function("sht_reset", |c: &mut C, t: &[u8]| -> R {
-            Ok(with(&x(c, t)?, |t| {
+        function("sht_reset", |_: &mut C, t: &[u8]| -> R {
+            Ok(with(t, |t| {
                 t.clear();
                 1
             }))
@@ -325,9 +320,8 @@ fn with_functions(m: Module) -> Module {
         .doc("Removes the keys whose values match a regular expression."),
     )
     .function(
-        function("sht_rm_name_re_cfg", |c: &mut C, te: &[u8]| -> R {
-            let te = x(c, te)?;
-            let (t, e) = split(&te)?;
+        function("sht_rm_name_re_cfg", |_: &mut C, te: &[u8]| -> R {
+            let (t, e) = split(te)?;
             Ok(remove(t, b"re", e, |e| e.key.clone()))
         })
         .native_only()
@@ -336,9 +330,8 @@ fn with_functions(m: Module) -> Module {
         .doc("As KSR.htable.sht_rm_name_re."),
     )
     .function(
-        function("sht_rm_value_re_cfg", |c: &mut C, te: &[u8]| -> R {
-            let te = x(c, te)?;
-            let (t, e) = split(&te)?;
+        function("sht_rm_value_re_cfg", |_: &mut C, te: &[u8]| -> R {
+            let (t, e) = split(te)?;
             Ok(remove(t, b"re", e, |e| e.value.text()))
         })
         .native_only()
@@ -349,8 +342,8 @@ fn with_functions(m: Module) -> Module {
     .function(
         function(
             "sht_rm_name",
-            |c: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
-                Ok(remove(&x(c, t)?, &x(c, o)?, &x(c, v)?, |e| e.key.clone()))
+            |_: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
+                Ok(remove(t, o, v, |e| e.key.clone()))
             },
         )
         .cfg("sht_rm_name")
@@ -360,8 +353,8 @@ fn with_functions(m: Module) -> Module {
     .function(
         function(
             "sht_rm_value",
-            |c: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
-                Ok(remove(&x(c, t)?, &x(c, o)?, &x(c, v)?, |e| e.value.text()))
+            |_: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
+                Ok(remove(t, o, v, |e| e.value.text()))
             },
         )
         .cfg("sht_rm_value")
@@ -371,10 +364,8 @@ fn with_functions(m: Module) -> Module {
     .function(
         function(
             "sht_match_name",
-            |c: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
-                Ok(any(&x(c, t)?, &x(c, o)?, &x(c, v)?, |e| {
-                    Some(e.key.clone())
-                }))
+            |_: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
+                Ok(any(t, o, v, |e| Some(e.key.clone())))
             },
         )
         .cfg("sht_match_name")
@@ -385,9 +376,7 @@ fn with_functions(m: Module) -> Module {
     .function(
         function(
             "sht_match_str_value",
-            |c: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R {
-                Ok(any(&x(c, t)?, &x(c, o)?, &x(c, v)?, texts))
-            },
+            |_: &mut C, t: &[u8], o: &[u8], v: &[u8]| -> R { Ok(any(t, o, v, texts)) },
         )
         .cfg("sht_match_str_value")
         .cfg("sht_has_str_value")
@@ -431,8 +420,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_lock_cfg", |c: &mut C, tk: &[u8]| -> R {
-            let tk = x(c, tk)?;
-            let (t, k) = split(&tk)?;
+            let (t, k) = split(tk)?;
             Ok(locked(c, t, k, true))
         })
         .native_only()
@@ -442,8 +430,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_unlock_cfg", |c: &mut C, tk: &[u8]| -> R {
-            let tk = x(c, tk)?;
-            let (t, k) = split(&tk)?;
+            let (t, k) = split(tk)?;
             Ok(locked(c, t, k, false))
         })
         .native_only()
@@ -453,9 +440,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_start", |c: &mut C, i: &[u8], t: &[u8]| -> R {
-            let t = x(c, t)?;
-            let i = x(c, i)?;
-            Ok(iterator_start(c, &i, &t))
+            Ok(iterator_start(c, i, t))
         })
         .cfg("sht_iterator_start")
         .args(["iterator", "table"])
@@ -463,7 +448,6 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_end", |c: &mut C, i: &[u8]| -> R {
-            let i = x(c, i)?;
             c.ext::<Iterators>().0.retain(|w| w.name != i);
             Ok(1)
         })
@@ -473,8 +457,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_next", |c: &mut C, i: &[u8]| -> R {
-            let i = x(c, i)?;
-            Ok(iterator_next(c, &i))
+            Ok(iterator_next(c, i))
         })
         .cfg("sht_iterator_next")
         .args(["iterator"])
@@ -482,8 +465,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_rm", |c: &mut C, i: &[u8]| -> R {
-            let i = x(c, i)?;
-            Ok(iterator_rm(c, &i))
+            Ok(iterator_rm(c, i))
         })
         .cfg("sht_iterator_rm")
         .args(["iterator"])
@@ -491,8 +473,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_sets", |c: &mut C, i: &[u8], v: &[u8]| -> R {
-            let (i, v) = (x(c, i)?, x(c, v)?);
-            Ok(iterator_set(c, &i, Value::Str(v)))
+            Ok(iterator_set(c, i, Value::Str(v.to_vec())))
         })
         .cfg("sht_iterator_sets")
         .args(["iterator", "text"])
@@ -500,8 +481,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_seti", |c: &mut C, i: &[u8], v: i64| -> R {
-            let i = x(c, i)?;
-            Ok(iterator_set(c, &i, Value::Int(v)))
+            Ok(iterator_set(c, i, Value::Int(v)))
         })
         .cfg("sht_iterator_seti")
         .args(["iterator", "number"])
@@ -509,8 +489,7 @@ fn with_functions(m: Module) -> Module {
     )
     .function(
         function("sht_iterator_setex", |c: &mut C, i: &[u8], s: i64| -> R {
-            let i = x(c, i)?;
-            Ok(iterator_setex(c, &i, s))
+            Ok(iterator_setex(c, i, s))
         })
         .cfg("sht_iterator_setex")
         .args(["iterator", "seconds"])
@@ -519,10 +498,6 @@ fn with_functions(m: Module) -> Module {
 }
 
 type R = Result<i64, ScriptError>;
-
-fn x(ctx: &Ctx, text: &[u8]) -> Result<Vec<u8>, ScriptError> {
-    expand(ctx, text)
-}
 
 fn define(v: &ParamValue) -> Result<(), String> {
     let ParamValue::Str(text) = v else {

@@ -16,7 +16,7 @@ mod save;
 mod ulc;
 
 use lookup::{Into, Match};
-use olelo_core::pv::{format::expand, pv_named};
+use olelo_core::pv::pv_named;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::engine::Outcome;
 use olelo_core::route::function::{ANY, FAILURE, ONREPLY, REQUEST, ScriptError, function};
@@ -290,16 +290,11 @@ fn save_native(
 ) -> Result<i64, ScriptError> {
     let flags = match flags {
         None => 0,
-        Some(f) => parse_int(&expand(ctx, f)?)
-            .ok_or_else(|| ScriptError::new("the flags of save are no number"))?,
+        Some(f) => {
+            parse_int(f).ok_or_else(|| ScriptError::new("the flags of save are no number"))?
+        }
     };
-    let uri = uri.map(|u| expand(ctx, u)).transpose()?;
-    Ok(save_table(
-        ctx,
-        table,
-        flags,
-        uri.as_deref().filter(|u| !u.is_empty()),
-    ))
+    Ok(save_table(ctx, table, flags, uri.filter(|u| !u.is_empty())))
 }
 
 fn lookup_as(ctx: &mut Ctx, table: &str, uri: Option<&[u8]>, into: Into) -> i64 {

@@ -34,7 +34,10 @@ pub enum Change {
 }
 
 /// Functions told of each change, outside of any lock: change, table, address of record, contact.
-pub static CHANGED: Hook<fn(Change, &'static Table, &[u8], &Contact<'_>)> = Hook::new();
+pub static CHANGED: Hook<OnChange> = Hook::new();
+
+/// A function told of changes.
+pub type OnChange = fn(Change, &'static Table, &[u8], &Contact<'_>);
 
 /// Why nothing was stored.
 #[derive(Debug, thiserror::Error, PartialEq)]
