@@ -1,6 +1,8 @@
 //! Behaviour of the real server, one file per behaviour.
 
+mod bad_input;
 mod calls;
+mod conformance;
 mod control;
 mod framing;
 mod register;

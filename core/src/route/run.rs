@@ -177,7 +177,7 @@ fn request(ctx: &mut Ctx) {
         crate::log!(
             level,
             "core",
-            "request_route took {} us",
+            "request-route executed in: {} usec",
             t.elapsed().as_micros()
         );
     }
