@@ -1,7 +1,6 @@
 //! Addresses: where the message came from and to (`$si` `$sp` `$Ri` …), the socket it leaves by
 //! (`$fs`), and where it is being sent (`$snd(…)` …).
 
-use crate::request::destination;
 use olelo_core::net::socket::Listen;
 use olelo_core::net::{Proto, SocketId};
 use olelo_core::pv::{PvClass, PvKey, pv, pv_named};
@@ -19,32 +18,82 @@ pub(crate) fn classes() -> Vec<PvClass> {
     vec![
         si("si"),
         si("src_ip"),
-        pv("siz", |c, _| Val::from(zoned(c.rcv.src.ip()))).doc("The source address, IPv6 in brackets."),
-        pv("sid", |_, _| Val::Int(olelo_core::server().config.server_id)).doc("The server's id."),
+        pv("siz", |c, _| Val::from(zoned(c.rcv.src.ip())))
+            .doc("The source address, IPv6 in brackets."),
+        pv("sid", |_, _| {
+            Val::Int(olelo_core::server().config.server_id)
+        })
+        .doc("The server's id."),
         pv("sp", |c, _| Val::Int(i64::from(c.rcv.src.port()))).doc("The source port."),
-        pv("su", |c, _| Val::from(sip_uri(c.rcv.src, c.rcv.proto, false))).doc("The source as a URI."),
-        pv("sut", |c, _| Val::from(sip_uri(c.rcv.src, c.rcv.proto, true))).doc("The source as a URI with its transport."),
-        pv("sas", |c, _| Val::from(socket_text(c.rcv.src, c.rcv.proto))).doc("The source as a socket: proto:address:port."),
+        pv("su", |c, _| {
+            Val::from(sip_uri(c.rcv.src, c.rcv.proto, false))
+        })
+        .doc("The source as a URI."),
+        pv("sut", |c, _| {
+            Val::from(sip_uri(c.rcv.src, c.rcv.proto, true))
+        })
+        .doc("The source as a URI with its transport."),
+        pv("sas", |c, _| Val::from(socket_text(c.rcv.src, c.rcv.proto)))
+            .doc("The source as a socket: proto:address:port."),
         pr("pr"),
         pr("proto"),
         pv("prid", |c, _| Val::Int(c.rcv.proto as i64)).doc("The transport as a number."),
-        pv("conid", |c, _| c.rcv.conn.map_or(Val::Null, |n| Val::Int(n.to_bits() as i64))).doc("The connection it came over."),
+        pv("conid", |c, _| {
+            c.rcv
+                .conn
+                .map_or(Val::Null, |n| Val::Int(n.to_bits() as i64))
+        })
+        .doc("The connection it came over."),
         pv("Ri", |c, _| Val::from(c.rcv.dst.ip().to_string())).doc("Our address that it came to."),
         pv("Rp", |c, _| Val::Int(i64::from(c.rcv.dst.port()))).doc("Our port that it came to."),
-        pv("Ru", |c, _| Val::from(sip_uri(c.rcv.dst, c.rcv.proto, false))).doc("Our address that it came to, as a URI."),
-        pv("Rut", |c, _| Val::from(sip_uri(c.rcv.dst, c.rcv.proto, true))).doc("Our address that it came to, as a URI with its transport."),
-        pv("Ras", |c, _| Val::from(socket_text(c.rcv.dst, c.rcv.proto))).doc("Our socket that it came to: proto:address:port."),
-        pv("Rn", |c, _| listen(c.rcv.socket).and_then(|l| l.name.as_deref()).map_or(Val::Null, Val::text)).doc("Name of the socket that it came to."),
+        pv("Ru", |c, _| {
+            Val::from(sip_uri(c.rcv.dst, c.rcv.proto, false))
+        })
+        .doc("Our address that it came to, as a URI."),
+        pv("Rut", |c, _| {
+            Val::from(sip_uri(c.rcv.dst, c.rcv.proto, true))
+        })
+        .doc("Our address that it came to, as a URI with its transport."),
+        pv("Ras", |c, _| Val::from(socket_text(c.rcv.dst, c.rcv.proto)))
+            .doc("Our socket that it came to: proto:address:port."),
+        pv("Rn", |c, _| {
+            listen(c.rcv.socket)
+                .and_then(|l| l.name.as_deref())
+                .map_or(Val::Null, Val::text)
+        })
+        .doc("Name of the socket that it came to."),
         pv("RAi", |c, _| Val::from(public(c).0)).doc("Our advertised address."),
         pv("RAp", |c, _| Val::Int(i64::from(public(c).1))).doc("Our advertised port."),
         pv("RAu", |c, _| Val::from(public_uri(c, false))).doc("Our advertised address as a URI."),
-        pv("RAut", |c, _| Val::from(public_uri(c, true))).doc("Our advertised address as a URI with its transport."),
-        pv("fs", |c, _| c.send_socket.and_then(listen).map_or(Val::Null, |l| Val::from(l.text()))).set(set_fs).doc("The socket that the request leaves by: proto:address:port."),
-        pv("fsn", |c, _| c.send_socket.and_then(listen).and_then(|l| l.name.as_deref()).map_or(Val::Null, Val::text)).set(set_fs).doc("The socket that the request leaves by, by its name."),
-        pv("fsp", |c, _| c.send_socket.and_then(listen).map_or(Val::Null, |l| Val::Int(i64::from(l.addr.port())))).doc("Port of the socket that the request leaves by."),
-        pv_named("snd", sending).doc("Where it is being sent (onsend_route), or would be: ip, port, proto, sproto, buf, len, af."),
+        pv("RAut", |c, _| Val::from(public_uri(c, true)))
+            .doc("Our advertised address as a URI with its transport."),
+        pv("fs", |c, _| {
+            c.send_socket
+                .and_then(listen)
+                .map_or(Val::Null, |l| Val::from(l.text()))
+        })
+        .set(set_fs)
+        .doc("The socket that the request leaves by: proto:address:port."),
+        pv("fsn", |c, _| {
+            c.send_socket
+                .and_then(listen)
+                .and_then(|l| l.name.as_deref())
+                .map_or(Val::Null, Val::text)
+        })
+        .set(set_fs)
+        .doc("The socket that the request leaves by, by its name."),
+        pv("fsp", |c, _| {
+            c.send_socket
+                .and_then(listen)
+                .map_or(Val::Null, |l| Val::Int(i64::from(l.addr.port())))
+        })
+        .doc("Port of the socket that the request leaves by."),
+        pv_named("snd", sending)
+            .doc("Where it is being sent, in onsend_route: ip, port, proto, sproto, buf, len, af."),
         pv_named("sndto", sending).doc("As $snd."),
-        pv_named("sndfrom", sending_from).doc("The socket it is being sent from: ip, port, proto, sproto, af, name."),
+        pv_named("sndfrom", sending_from).doc(
+            "The socket it is being sent from, in onsend_route: ip, port, proto, sproto, af, name.",
+        ),
         rcv("rcv").set(set_received),
         rcv("recv").set(set_received),
         pv_named("af", family).doc("The address family of an IP address: 4 or 6."),
@@ -132,7 +181,7 @@ fn sending<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
         (Some((bytes, ..)), b"buf") => Val::bytes(bytes),
         (Some((bytes, ..)), b"len") => Val::Int(bytes.len() as i64),
         (Some((_, a, p)), name) => of_address(*a, *p, name),
-        (None, name) => destination(ctx).map_or(Val::Null, |d| of_address(d.addr, d.proto, name)),
+        (None, _) => Val::Null,
     }
 }
 
@@ -143,7 +192,7 @@ fn sending_from<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
                 .ok()
                 .map(|d| d.socket)
         }
-        None => destination(ctx).map(|d| d.socket),
+        None => return Val::Null,
     };
     let Some(l) = socket.and_then(listen) else {
         return Val::Null;

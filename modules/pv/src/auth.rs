@@ -61,8 +61,10 @@ fn accounted(ctx: &Ctx, user_only: bool) -> Val<'_> {
         return Val::Null;
     };
     if user_only {
-        uri(from, user)
-    } else {
-        nonempty(from)
+        return uri(from, user);
     }
+    uri(from, |u| match u.user_name() {
+        Some(name) => Val::owned([name, b"@", u.host].concat()),
+        None => nonempty(u.host),
+    })
 }

@@ -21,7 +21,7 @@ fn whole() -> Vec<PvClass> {
         pv("mbu", |c, _| Val::from(updated(c))).doc("The message with the changes made so far."),
         pv("ml", |c, _| Val::Int(c.msg.buf().len() as i64)).doc("Length of the message as received."),
         pv("mt", |c, _| Val::Int(if c.msg.is_request() { 1 } else { 2 })).doc("1 for a request, 2 for a reply."),
-        pv("mts", |c, _| Val::text(if c.msg.is_request() { "request" } else { "reply" })).doc("`request` or `reply`."),
+        pv("mts", |c, _| Val::text(if c.msg.is_request() { "rq" } else { "rp" })).doc("`rq` for a request, `rp` for a reply."),
         pv("mi", |c, _| Val::Int(c.id as i64)).doc("Number of the message in this process."),
         pv("rb", |c, _| match c.msg.body() {
             b"" => Val::Null,
@@ -137,7 +137,11 @@ fn part<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
         b"body" => Val::bytes(m.body()),
         b"body_len" => Val::Int(m.body().len() as i64),
         b"hdrs" => from_to(m.headers_start(), m.headers_end()),
-        b"fline" => from_to(m.first_line_start(), m.headers_start()),
+        b"hdrs_len" => Val::Int(m.headers_end().saturating_sub(m.headers_start()) as i64),
+        b"fline" => Val::opt(
+            buf.get(m.first_line_start()..m.headers_start())
+                .map(<[u8]>::trim_ascii_end),
+        ),
         b"fpart" => from_to(m.first_line_start(), m.headers_end()),
         b"lpart" => from_to(m.headers_start(), buf.len()),
         b"id" => Val::Int(ctx.id as i64),

@@ -1,7 +1,6 @@
 //! The request line and where the request goes: `$ru` `$rU` `$rd` … `$du` `$dd` … `$nh(…)`, and the
 //! reply's line: `$rs` `$rr`.
 
-use olelo_core::net::target;
 use olelo_core::pv::{PvClass, PvKey, pv, pv_named};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::ScriptError;
@@ -257,9 +256,4 @@ fn set_duri(ctx: &mut Ctx, _: &PvKey<'_>, v: Val<'_>) -> Result<(), ScriptError>
         }
     }
     Ok(())
-}
-
-/// Where the request would go now.
-pub(crate) fn destination(ctx: &Ctx) -> Option<olelo_core::net::Dst> {
-    target::of_request(ctx).ok()
 }

@@ -37,7 +37,9 @@ pub(crate) fn read<'c>(ctx: &'c Ctx, text: &[u8]) -> Val<'c> {
         b"refer_to" => list(ctx, HeaderName::ReferTo, i, rest),
         b"rpid" | b"remote_party_id" => list(ctx, HeaderName::RemotePartyId, i, rest),
         b"pai" => list(ctx, HeaderName::PAssertedIdentity, i, rest),
-        b"via" | b"v" => via_at(ctx, i).map_or(Val::Null, |v| via(ctx, v, rest)),
+        b"via" | b"v" => {
+            via_at(ctx, first.index.unwrap_or(1)).map_or(Val::Null, |v| via(ctx, v, rest))
+        }
         b"call_id" | b"callid" => Val::opt(ctx.msg.call_id()),
         b"cseq" => cseq(ctx, rest),
         b"event" => event(ctx, rest),
@@ -167,7 +169,8 @@ fn list<'c>(ctx: &'c Ctx, name: HeaderName, index: i64, rest: &[Word<'_>]) -> Va
 
 fn via_at(ctx: &Ctx, index: i64) -> Option<&Via> {
     match usize::try_from(index) {
-        Ok(i) => ctx.msg.via(i),
+        // The topmost is number 1.
+        Ok(i) => ctx.msg.via(i.checked_sub(1)?),
         Err(_) => {
             let all = ctx.msg.vias().ok()?;
             all.get(all.len().checked_sub(index.unsigned_abs() as usize)?)
@@ -279,7 +282,7 @@ fn endpoint<'c>(ctx: &'c Ctx, a: SocketAddr, rest: &[Word<'_>]) -> Val<'c> {
 
 fn received<'c>(ctx: &'c Ctx, rest: &[Word<'_>]) -> Val<'c> {
     match rest.first().map(|w| w.name) {
-        Some(b"proto") => Val::text(ctx.rcv.proto.via_name()),
+        Some(b"proto") => Val::text(ctx.rcv.proto.name()),
         Some(b"ip") => Val::from(ctx.rcv.dst.ip().to_string()),
         Some(b"port") => Val::from(ctx.rcv.dst.port().to_string()),
         Some(b"ip_port") => Val::from(format!(

@@ -98,14 +98,14 @@ fn codes() -> Vec<Row> {
             "encode.7bit",
             0,
             0,
-            |_, v, _| text(&v, pack7),
-            "Packed to seven bits a character.",
+            |_, v, _| text(&v, |b| hex_upper(&pack7(b))),
+            "Packed to seven bits a character, in hexadecimal.",
         ),
         (
             "decode.7bit",
             0,
             0,
-            |_, v, _| text(&v, unpack7),
+            |_, v, _| decoded(&v, |b| unhex(b).map(|b| unpack7(&b))),
             "Unpacked from seven bits a character.",
         ),
         (
@@ -324,6 +324,10 @@ fn hex(b: &[u8]) -> Vec<u8> {
         .collect()
 }
 
+fn hex_upper(b: &[u8]) -> Vec<u8> {
+    hex(b).to_ascii_uppercase()
+}
+
 fn unhex(b: &[u8]) -> Option<Vec<u8>> {
     let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
     b.chunks(2)
@@ -490,11 +494,10 @@ fn urlencode(b: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(b.len() + 8);
     for c in b {
         match c {
-            b' ' => out.push(b'+'),
             c if c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'~') => {
                 out.push(*c)
             }
-            c => out.extend_from_slice(format!("%{c:02X}").as_bytes()),
+            c => out.extend_from_slice(format!("%{c:02x}").as_bytes()),
         }
     }
     out
@@ -607,7 +610,12 @@ mod tests {
             ("encode.base58", "hello world", "StV1DL6CwTryKyV"),
             ("encode.hexa", "Az", "417a"),
             ("escape.csv", "a\"b", "\"a\"\"b\""),
-            ("urlencode.param", "a b&c", "a+b%26c"),
+            ("urlencode.param", "a b&c", "a%20b%26c"),
+            (
+                "encode.7bit",
+                "hello world, abc",
+                "E8329BFD06DDDF723699050A8BC7",
+            ),
         ] {
             assert_eq!(on(name, input), want, "{name}");
         }

@@ -63,17 +63,14 @@ fn parts() -> Vec<Row> {
             "int",
             0,
             0,
-            |_, v, _| number(&v, leading_int),
-            "The number that the text begins with.",
+            |_, v, _| whole_int(v),
+            "The text as an integer; null where it is none.",
         ),
         (
             "intv",
             0,
             0,
-            |_, v, _| match v {
-                Val::Int(i) => Val::Int(i),
-                v => number(&v, leading_int),
-            },
+            |_, v, _| whole_int(v),
             "The value as an integer.",
         ),
         (
@@ -366,21 +363,9 @@ fn changes() -> Vec<Row> {
     ]
 }
 
-/// The integer at the beginning; 0 where there is none.
-fn leading_int(b: &[u8]) -> i64 {
-    let b = b.trim_ascii_start();
-    let (sign, digits) = match b.split_first() {
-        Some((b'-', d)) => (-1, d),
-        Some((b'+', d)) => (1, d),
-        _ => (1, b),
-    };
-    let n = digits
-        .iter()
-        .take_while(|c| c.is_ascii_digit())
-        .fold(0i64, |n, c| {
-            n.saturating_mul(10).saturating_add(i64::from(c - b'0'))
-        });
-    sign * n
+/// The whole text as an integer, null for any other.
+fn whole_int<'c>(v: Val<'c>) -> Val<'c> {
+    v.as_int().map_or(Val::Null, Val::Int)
 }
 
 fn substr<'c>(v: Val<'c>, offset: Option<i64>, length: Option<i64>) -> Val<'c> {
