@@ -31,7 +31,8 @@ pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
         if ip == Some(l.addr.ip()) && same_port(l.addr.port(), l.proto) {
             return true;
         }
-        if l.given.iter().any(|g| g.eq_ignore_ascii_case(bare)) && same_port(l.addr.port(), l.proto) {
+        if l.given.iter().any(|g| g.eq_ignore_ascii_case(bare)) && same_port(l.addr.port(), l.proto)
+        {
             return true;
         }
         if let Some((h, p)) = &l.advertise

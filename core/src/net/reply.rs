@@ -123,6 +123,10 @@ pub fn server_value() -> Option<&'static [u8]> {
 #[derive(Default)]
 pub struct ReplyHeaders(pub Vec<u8>);
 
+/// Content-Type and body that the script asked replies made here to have (`set_reply_body`).
+#[derive(Default)]
+pub struct ReplyBody(pub Option<(Vec<u8>, Vec<u8>)>);
+
 /// Replies to the request in `ctx` without keeping state. `body` is (Content-Type, bytes). True if
 /// it was sent.
 pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[u8])>) -> bool {
@@ -132,6 +136,8 @@ pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[
     let fix = Fixup::of(ctx);
     let tag = stateless_tag(ctx);
     let extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
+    let asked = ctx.ext::<ReplyBody>().0.take();
+    let body = body.or(asked.as_ref().map(|(t, b)| (t.as_slice(), b.as_slice())));
     let mut out = Vec::with_capacity(ctx.msg.buf().len() + 128);
     let options = ReplyOptions {
         to_tag: (code > 100).then_some(tag.as_bytes()),

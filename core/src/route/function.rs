@@ -143,6 +143,8 @@ pub struct Function {
     pub cfg: Vec<&'static str>,
     /// Arguments in order.
     pub params: Vec<Param>,
+    /// How many arguments must be given.
+    pub least: usize,
     /// Type of the value returned.
     pub returns: Kind,
     /// Where it may be called.
@@ -156,12 +158,14 @@ pub struct Function {
 /// Declares a function; see the module's essay.
 pub fn function<M>(name: &'static str, f: impl IntoHandler<M>) -> Function {
     let (params, returns, handler) = f.into_handler();
+    let least = params.iter().filter(|p| !p.optional).count();
     Function {
         name,
         prefix: None,
         kemi: true,
         cfg: Vec::new(),
         params,
+        least,
         returns,
         routes: ANY,
         doc: "",
@@ -246,8 +250,7 @@ impl Function {
 
     /// Checks the number of arguments, then calls. Errors name the signature.
     pub fn call(&self, ctx: &mut Ctx, args: &[Val<'_>]) -> Result<Val<'static>, ScriptError> {
-        let least = self.params.iter().filter(|p| !p.optional).count();
-        if args.len() < least || args.len() > self.params.len() {
+        if args.len() < self.least || args.len() > self.params.len() {
             return Err(ScriptError(format!(
                 "{} given {} argument{} to {}",
                 self.full_name(),

@@ -14,11 +14,12 @@ use olelo_core::route::value::Val;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
-/// Arguments beyond this many are an error.
-const MOST_ARGS: usize = 16;
+/// Arguments beyond this many are an error: KEMI functions have at most six.
+const MOST_ARGS: usize = 6;
 /// How often the script's CPU time is looked at.
 const TICK_US: i64 = 10_000;
 
@@ -328,7 +329,8 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
         // A script that catches errors has caught our exit; it is over all the same.
         return Ran::End;
     }
-    let mut args: [Val<'_>; MOST_ARGS] = Default::default();
+    // Every value borrows from Lua's stack or is a number: there is nothing to drop.
+    let mut args = [const { ManuallyDrop::new(Val::Null) }; MOST_ARGS];
     // SAFETY: reads of the arguments of the running C function; strings stay on Lua's stack, and so
     // alive, until it returns.
     let n = unsafe {
@@ -342,7 +344,7 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
         }
         for (i, a) in args.iter_mut().take(n).enumerate() {
             let at = i as c_int + 1;
-            *a = match ffi::lua_type(l, at) {
+            *a = ManuallyDrop::new(match ffi::lua_type(l, at) {
                 ffi::LUA_TNIL => Val::Null,
                 ffi::LUA_TNUMBER => Val::Int(ffi::lua_tonumber(l, at) as i64),
                 ffi::LUA_TBOOLEAN => Val::Bool(ffi::lua_toboolean(l, at) != 0),
@@ -359,11 +361,13 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
                         f.signature()
                     ));
                 }
-            };
+            });
         }
         n
     };
-    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f.call(ctx, &args[..n])));
+    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        f.call(ctx, plain(&args[..n]))
+    }));
     match called {
         Ok(Ok(v)) => {
             if ctx.end != End::None {
@@ -378,6 +382,12 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
             f.full_name()
         )),
     }
+}
+
+/// The values without their wrapper.
+fn plain<'a, 'b>(args: &'a [ManuallyDrop<Val<'b>>]) -> &'a [Val<'b>] {
+    // SAFETY: `ManuallyDrop<T>` has the layout of `T` (`repr(transparent)`).
+    unsafe { std::slice::from_raw_parts(args.as_ptr().cast(), args.len()) }
 }
 
 /// Pushes what [`run_export`] left.
@@ -513,8 +523,14 @@ unsafe extern "C-unwind" fn stop(l: *mut lua_State, _: *mut ffi::lua_Debug) {
 /// Starts the ticks of this process. Timers are not inherited over a fork, and each process builds
 /// its states after it.
 fn arm_timer() {
-    let every = libc::timeval { tv_sec: 0, tv_usec: TICK_US };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: TICK_US,
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
     // SAFETY: the handler touches atomics and calls `lua_sethook` only; SA_RESTART keeps the
     // interrupted system calls of the worker going.
     unsafe {

@@ -76,10 +76,7 @@ fn modf(
         .native(name)
         .iter()
         .map(|id| registry.function(*id))
-        .find(|f| {
-            let least = f.params.iter().filter(|p| !p.optional).count();
-            (least..=f.params.len()).contains(&args.len())
-        });
+        .find(|f| (f.least..=f.params.len()).contains(&args.len()));
     match fits {
         Some(f) => Ok(f.call(ctx, &args)?.as_int().unwrap_or(1)),
         None => Err(ScriptError::new(format!(
