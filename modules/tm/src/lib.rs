@@ -62,6 +62,11 @@ pub fn current(ctx: &Ctx) -> Option<NodeId> {
     mine::node(ctx)
 }
 
+/// The transaction of the INVITE that the CANCEL in `ctx` is for.
+pub fn invite_of_cancel(ctx: &Ctx) -> Option<NodeId> {
+    lookup::canceled_invite(ctx)
+}
+
 /// Runs `f` with the request of a transaction, as it was relayed; `None` where it is gone.
 pub fn with_request<R>(id: NodeId, f: impl FnOnce(&mut Ctx) -> R) -> Option<R> {
     revive::with(id, f)
