@@ -109,7 +109,7 @@ pub fn reply_stateless(ctx: &mut Ctx, code: u16, reason: &str) -> i64 {
 pub fn reply_error(ctx: &mut Ctx) -> i64 {
     let (code, reason) = last_error(ctx);
     stats::SENT_ERR.inc();
-    let text = format!("{reason} ({}/SL)", code % 100);
+    let text = format!("{reason} ({}/SL)", code);
     reply_stateless(ctx, code, &text)
 }
 
@@ -139,7 +139,7 @@ fn send_reply_mode(ctx: &mut Ctx, code: i64, reason: &str, _mode: i64) -> i64 {
 fn send_reply_error(ctx: &mut Ctx) -> i64 {
     let (code, reason) = last_error(ctx);
     stats::SENT_ERR.inc();
-    reply(ctx, code, &format!("{reason} ({}/SL)", code % 100))
+    reply(ctx, code, &format!("{reason} ({}/SL)", code))
 }
 
 /// Forwards the reply in `ctx` now, maybe with another code of its class and another reason.
