@@ -60,6 +60,9 @@ pub enum Inner {
     Required,
     /// A name may be given.
     Optional,
+    /// A text that is handed over as it stands, pseudo-variables in it not replaced: they are for
+    /// another message (`$T_req($ru)`).
+    Verbatim,
 }
 
 /// A class of pseudo-variables.
@@ -109,6 +112,12 @@ impl PvClass {
     /// The name in brackets may be left out.
     pub fn optional(mut self) -> Self {
         self.inner = Inner::Optional;
+        self
+    }
+
+    /// What stands in the brackets is handed over as it stands.
+    pub fn verbatim(mut self) -> Self {
+        self.inner = Inner::Verbatim;
         self
     }
 

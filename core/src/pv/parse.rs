@@ -102,14 +102,14 @@ impl Parser<'_> {
     fn inner(&mut self, class: &'static PvClass) -> Result<InnerText, ScriptError> {
         if class.inner == Inner::No || self.peek() != Some(b'(') {
             return match class.inner {
-                Inner::Required => {
+                Inner::Required | Inner::Verbatim => {
                     Err(self.fault(&format!("needs a name in brackets: ${}(name)", class.name)))
                 }
                 _ => Ok(InnerText::None),
             };
         }
         let body = self.balanced(b'(', b')')?.trim_ascii().to_vec();
-        if body.contains(&b'$') {
+        if body.contains(&b'$') && class.inner != Inner::Verbatim {
             return Ok(InnerText::Dynamic(Box::new(Format::parse_at_depth(
                 &body,
                 self.depth + 1,

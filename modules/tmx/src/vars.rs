@@ -21,10 +21,15 @@ pub fn all() -> Vec<PvClass> {
             .doc("Reason phrase of the reply that the route is about."),
         pv("T_reply_last", reply_last).doc("Last status received for the leg."),
         pv("T_reply_ruid", reply_ruid).doc("Unique id of the contact that the reply is of."),
-        pv_named("T_req", on_request).doc("A pseudo-variable of the transaction's request."),
+        pv_named("T_req", on_request)
+            .verbatim()
+            .doc("A pseudo-variable of the transaction's request."),
         pv_named("T_rpl", on_reply)
+            .verbatim()
             .doc("A pseudo-variable of the winning reply, in a failure route."),
-        pv_named("T_inv", on_invite).doc("A pseudo-variable of the INVITE that a CANCEL is for."),
+        pv_named("T_inv", on_invite)
+            .verbatim()
+            .doc("A pseudo-variable of the INVITE that a CANCEL is for."),
         pv_named("T", transaction).doc(
             "Of the transaction: id_index, id_label, reply_code, reply_type, branch_index, ruid, …",
         ),
