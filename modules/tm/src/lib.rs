@@ -30,6 +30,8 @@ mod failure;
 mod ids;
 mod lookup;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod mine;
 mod params;
 mod received;
@@ -39,6 +41,8 @@ mod script;
 mod state;
 pub mod stats;
 mod store;
+#[cfg(test)]
+mod store_tests;
 mod suspend;
 mod timers;
 pub mod tmx_api;

@@ -1,0 +1,228 @@
+//! Tests of transactions in shared memory: what is published, what is freed.
+
+use crate::attrs::{self, Attr};
+use crate::failure;
+use crate::lookup::{self, AckOf, Created};
+use crate::mine::mine;
+use crate::state::{Leg, Uas, flag};
+use crate::store::{self, LegPiece, Mark, Open, Piece};
+use crate::timers;
+use olelo_core::mem::{NodeId, heap};
+use olelo_core::route::ctx::Ctx;
+use olelo_core::timer::monotonic_ms;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+/// The tests share one arena and look at its totals.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    static MADE: OnceLock<()> = OnceLock::new();
+    let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
+    MADE.get_or_init(|| {
+        olelo_core::server::for_tests(vec![crate::module()]);
+        store::create().unwrap();
+    });
+    store::store().unwrap().wheel.clear();
+    guard
+}
+
+fn request(method: &str, call: &str, more: &str) -> Ctx {
+    let mut ctx = Ctx::new();
+    ctx.msg.buf_mut().extend_from_slice(
+        format!("{method} sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK{call}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>{more}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n")
+            .as_bytes(),
+    );
+    ctx.msg.parse().unwrap();
+    ctx
+}
+
+fn new(call: &str) -> (Ctx, NodeId) {
+    let mut ctx = request("INVITE", call, "");
+    let Created::New(id) = lookup::create(&mut ctx, false) else {
+        panic!("{call} exists")
+    };
+    (ctx, id)
+}
+
+fn used() -> usize {
+    heap::usage()
+        .iter()
+        .filter(|u| u.name.starts_with("tm"))
+        .map(|u| u.blocks)
+        .sum()
+}
+
+#[test]
+fn a_transaction_comes_back_as_it_was_committed_and_leaves_nothing() {
+    let _one = alone();
+    let before = used();
+    let (_, id) = new("roundtrip");
+    let now = monotonic_ms();
+    let mut open = Open::node(id).unwrap();
+    for n in 0..3_u8 {
+        let at = open.tx.start_leg(Leg::default(), now);
+        assert!(open.set_leg(at, LegPiece::Sent, &[b'a' + n; 700]));
+    }
+    open.set_leg(1, LegPiece::Reply, b"486");
+    open.set(Piece::Reply, b"last");
+    assert!(open.commit());
+    let mut open = Open::node(id).unwrap();
+    assert_eq!(open.tx.legs.len(), 3);
+    assert_eq!(open.leg_piece(2, LegPiece::Sent), Some(&[b'c'; 700][..]));
+    assert_eq!(open.leg_piece(1, LegPiece::Reply), Some(&b"486"[..]));
+    assert_eq!(open.leg_piece(0, LegPiece::Reply), None);
+    open.set(Piece::Reply, b"newer");
+    open.set_leg(0, LegPiece::Sent, b"");
+    assert!(open.commit());
+    let open = Open::node(id).unwrap();
+    assert_eq!(open.piece(Piece::Reply), Some(&b"newer"[..]));
+    assert_eq!(open.leg_piece(0, LegPiece::Sent), None);
+    assert_eq!(open.leg_piece(1, LegPiece::Sent), Some(&[b'b'; 700][..]));
+    assert!(open.delete());
+    assert!(Open::node(id).is_none());
+    store::store().unwrap().wheel.clear();
+    assert_eq!(used(), before);
+}
+
+#[test]
+fn a_request_sent_again_finds_its_transaction() {
+    let _one = alone();
+    let (_, id) = new("again");
+    let mut again = request("INVITE", "again", "");
+    assert_eq!(lookup::create(&mut again, false), Created::Again(id));
+    let cancel = request("CANCEL", "again", "");
+    assert_eq!(lookup::canceled_invite(&cancel), Some(id));
+    assert_eq!(lookup::request(&cancel), None);
+    Open::node(id).unwrap().delete();
+}
+
+#[test]
+fn an_ack_is_ours_after_a_negative_reply_and_the_peers_after_a_2xx() {
+    let _one = alone();
+    let now = monotonic_ms();
+    let (_, id) = new("negative");
+    let mut open = Open::node(id).unwrap();
+    open.tx.answer(486, true, now);
+    open.commit();
+    let mut ack = request("ACK", "negative", ";tag=x");
+    assert_eq!(lookup::ack(&mut ack), AckOf::Ours(id));
+    assert_eq!(Open::node(id).unwrap().tx.head.uas(), Uas::Done);
+    Open::node(id).unwrap().delete();
+
+    let (_, id) = new("positive");
+    let mut open = Open::node(id).unwrap();
+    open.tx.answer(200, false, now);
+    open.commit();
+    let mut ack = request("ACK", "positive", ";tag=x");
+    let text = String::from_utf8(ack.msg.buf().to_vec())
+        .unwrap()
+        .replace("z9hG4bKpositive", "z9hG4bKother");
+    ack.msg.buf_mut().clear();
+    ack.msg.buf_mut().extend_from_slice(text.as_bytes());
+    ack.msg.parse().unwrap();
+    assert_eq!(lookup::ack(&mut ack), AckOf::Relayed(id));
+    let mut stranger = request("ACK", "unheard-of", "");
+    assert_eq!(lookup::ack(&mut stranger), AckOf::Unknown);
+    Open::node(id).unwrap().delete();
+}
+
+#[test]
+fn after_all_timers_nothing_is_left() {
+    let _one = alone();
+    let before = used();
+    let ids: Vec<NodeId> = (0..50).map(|n| new(&format!("timers{n}")).1).collect();
+    let mut now = monotonic_ms();
+    for (n, id) in ids.iter().enumerate() {
+        let mut open = Open::node(*id).unwrap();
+        open.set_mark(None);
+        if n % 2 == 0 {
+            open.tx.start_leg(Leg::default(), now);
+        } else {
+            open.tx.answer(404, true, now);
+        }
+        open.commit();
+    }
+    // As the timer process would, on a faster clock.
+    for _ in 0..2_000 {
+        now += 100;
+        for id in &ids {
+            if let Some(mut open) = Open::node(*id) {
+                if open.tx.settle().is_some() {
+                    open.tx.answer(408, true, now);
+                    open.commit();
+                    continue;
+                }
+                timers::due(open, *id, now);
+            }
+        }
+    }
+    assert!(ids.iter().all(|id| Open::node(*id).is_none()));
+    store::store().unwrap().wheel.clear();
+    assert_eq!(used(), before);
+}
+
+#[test]
+fn a_dead_process_leaves_its_mark_to_others() {
+    let _one = alone();
+    let (_, id) = new("orphan");
+    let open = Open::node(id).unwrap();
+    open.set_mark(Some((Mark::Busy, 77)));
+    assert!(open.is_busy());
+    drop(open);
+    failure::orphaned(id, 76);
+    assert!(Open::node(id).unwrap().is_busy(), "another's death");
+    failure::orphaned(id, 77);
+    let open = Open::node(id).unwrap();
+    assert_eq!(open.mark(), None);
+    assert_eq!(open.tx.head.code, 500, "answered without the script");
+    open.delete();
+}
+
+#[test]
+fn the_newest_timer_counts_and_older_ones_are_void() {
+    let _one = alone();
+    let (_, id) = new("timer");
+    let now = monotonic_ms();
+    let mut open = Open::node(id).unwrap();
+    open.tx.start_leg(Leg::default(), now);
+    open.commit();
+    let mut open = Open::node(id).unwrap();
+    let first = open.armed();
+    assert_eq!(first, now + 500);
+    open.tx.legs[0].resend = now + 100;
+    open.commit();
+    let open = Open::node(id).unwrap();
+    assert_eq!(open.armed(), now + 100);
+    assert!(!open.timer_fired(1) && !open.timer_fired(2));
+    assert!(open.timer_fired(3));
+    assert_eq!(open.armed(), 0);
+    open.delete();
+}
+
+#[test]
+fn routes_and_avps_stay_with_the_transaction() {
+    let _one = alone();
+    let (mut ctx, id) = new("attrs");
+    ctx.avps
+        .avp
+        .push(b"x", olelo_core::route::avp::AvpVal::Int(7));
+    mine(&mut ctx).on_reply = Some("rep".into());
+    let mut all = Vec::new();
+    attrs::put(&mut all, Attr::OnReply, b"rep");
+    attrs::put_ctx(&mut all, &ctx);
+    let mut open = Open::node(id).unwrap();
+    open.set(Piece::Attrs, &all);
+    open.tx.head.flags |= flag::HAS_REPLY;
+    open.commit();
+    let seen = crate::revive::with(id, |c| {
+        (
+            mine(c).on_reply.clone(),
+            c.avps.avp.get(b"x", 0).cloned(),
+            c.msg.call_id().map(<[u8]>::to_vec),
+        )
+    });
+    let (route, avp, call) = seen.unwrap();
+    assert_eq!(route.as_deref(), Some("rep"));
+    assert_eq!(avp, Some(olelo_core::route::avp::AvpVal::Int(7)));
+    assert_eq!(call.as_deref(), Some(&b"attrs"[..]));
+    Open::node(id).unwrap().delete();
+}
