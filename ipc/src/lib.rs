@@ -5,6 +5,7 @@
 //! | `process` | the process table in shared memory: who is who, what each is doing |
 //! | `wake` | waking a process that sleeps in a system call |
 //! | `signals` | fork, wait, signals of main and of children |
+//! | `turn` | turns at a socket that several processes share |
 //! | `value` | what a control command answers |
 //! | `binrpc` | BINRPC version 1, the protocol of `kamcmd` |
 //! | `jsonrpc` | JSON-RPC 2.0 |
@@ -16,6 +17,7 @@ pub mod binrpc;
 pub mod jsonrpc;
 pub mod process;
 pub mod signals;
+pub mod turn;
 pub mod value;
 pub mod wake;
 

@@ -7,8 +7,8 @@
 use crate::process;
 use crate::signals;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::os::fd::{AsFd, BorrowedFd};
 use olelo_mem::words::Words;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 

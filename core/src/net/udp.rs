@@ -1,75 +1,155 @@
 //! UDP: a worker's receive loop, and sending.
 //!
-//! All workers of a socket block in `recvmmsg` on it; the kernel wakes one. A worker takes what is
-//! there, at most [`BATCH`], routes each message and sends what they caused with one `sendmmsg`.
+//! The workers of a socket take turns at it ([`olelo_ipc::turn`]): one blocks in `recvmmsg`, takes what
+//! is there, at most [`BATCH`], routes each message and sends what they caused with one `sendmmsg`.
 //! The received bytes are copied once, from the batch's fixed buffers to the message's own: that
 //! costs less than clearing a 64 KiB buffer before each receive.
 
 use super::socket::Listen;
 use super::{Dst, SendError, SocketId};
 use crate::route::ctx::Received;
+use crate::timer::monotonic_ms;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use olelo_ipc::turn::Turn;
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// Most messages taken with one system call.
 const BATCH: usize = 16;
 /// Largest datagram.
 const LARGEST: usize = 65536;
 
+/// A message that takes longer than this is slow: its worker lets another receive meanwhile.
+const SLOW: Duration = Duration::from_micros(300);
+/// A holder of the turn that works longer than this on a batch is relieved by the timer process.
+const STUCK_MS: u64 = 5;
+
+static TURNS: OnceLock<Vec<Turn>> = OnceLock::new();
+
+/// Makes the turns of `n` sockets; main, before the forks.
+pub(crate) fn create_turns(n: usize) -> Result<(), String> {
+    let turns = olelo_ipc::turn::create(n).map_err(|e| e.to_string())?;
+    let _ = TURNS.set(turns);
+    Ok(())
+}
+
+/// Takes turns from workers that are stuck; the timer process calls it.
+pub(crate) fn relieve_stuck(now_ms: u64) {
+    for t in TURNS.get().into_iter().flatten() {
+        t.relieve(now_ms.saturating_sub(STUCK_MS));
+    }
+}
+
+/// Takes the turns of a dead worker; main, after the repair.
+pub(crate) fn worker_died(slot: u16) {
+    for t in TURNS.get().into_iter().flatten() {
+        t.release_of(slot);
+    }
+}
+
 /// Receives on `listen` until `go_on` says stop, handing each message to `route`. A signal ends the
 /// wait, so that `go_on` is asked and the worker can see what it was woken for.
 pub fn receive_loop(
     listen: &Listen,
+    slot: u16,
     mut go_on: impl FnMut() -> bool,
     mut route: impl FnMut(Received, &[u8]),
 ) {
-    let fd = listen.fd.as_raw_fd();
-    let mut buffers = vec![vec![0u8; LARGEST]; BATCH];
-    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
-    let mut lengths: Vec<(usize, Option<SocketAddr>)> = Vec::with_capacity(BATCH);
+    let Some(turn) = TURNS.get().and_then(|t| t.get(usize::from(listen.id.0))) else {
+        return;
+    };
+    let mut batch = Batch::new();
+    let mut slow = false;
     while go_on() {
-        lengths.clear();
-        {
-            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-                buffers.iter_mut().map(|b| [IoSliceMut::new(b)]).collect();
-            match recvmmsg(
-                fd,
-                &mut headers,
-                slices.iter_mut(),
-                MsgFlags::MSG_WAITFORONE,
-                None,
-            ) {
-                Ok(got) => {
-                    lengths.extend(got.map(|m| (m.bytes, m.address.as_ref().and_then(to_std))))
-                }
-                Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => continue,
-                Err(e) => {
-                    // An ICMP error of an earlier send, or memory: the socket itself is still good.
-                    crate::debug!("core", "receiving on {}: {e}", listen.text());
-                    continue;
-                }
-            }
+        if !turn.take(slot) {
+            continue;
         }
+        let received = batch.receive(listen);
+        if received == 0 {
+            continue;
+        }
+        // A full batch means that there is work for another; so does slow work.
+        let keep = received < BATCH && !slow;
+        if keep {
+            turn.set_working(monotonic_ms());
+        } else {
+            turn.give(slot);
+        }
+        let started = Instant::now();
         hold();
-        for (i, (len, from)) in lengths.iter().enumerate() {
-            let (Some(src), Some(bytes)) = (*from, buffers[i].get(..*len)) else {
+        batch.each(listen, &mut route);
+        flush();
+        slow = started.elapsed() > SLOW * received as u32;
+        if keep {
+            turn.set_working(0);
+        }
+    }
+    turn.release_of(slot);
+}
+
+/// Buffers for one receive.
+struct Batch {
+    buffers: Vec<Vec<u8>>,
+    headers: MultiHeaders<SockaddrStorage>,
+    got: Vec<(usize, Option<SocketAddr>)>,
+}
+
+impl Batch {
+    fn new() -> Batch {
+        Batch {
+            buffers: vec![vec![0u8; LARGEST]; BATCH],
+            headers: MultiHeaders::preallocate(BATCH, None),
+            got: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Waits for datagrams and takes what is there. Returns how many; 0 after a signal or an error.
+    fn receive(&mut self, listen: &Listen) -> usize {
+        self.got.clear();
+        let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = {
+            let mut b = self.buffers.iter_mut();
+            std::array::from_fn(|_| {
+                [IoSliceMut::new(
+                    b.next().map_or(&mut [][..], |b| &mut b[..]),
+                )]
+            })
+        };
+        let fd = listen.fd.as_raw_fd();
+        match recvmmsg(
+            fd,
+            &mut self.headers,
+            slices.iter_mut(),
+            MsgFlags::MSG_WAITFORONE,
+            None,
+        ) {
+            Ok(got) => self
+                .got
+                .extend(got.map(|m| (m.bytes, m.address.as_ref().and_then(to_std)))),
+            Err(nix::errno::Errno::EINTR | nix::errno::Errno::EAGAIN) => {}
+            // An ICMP error of an earlier send, or memory: the socket itself is still good.
+            Err(e) => crate::debug!("core", "receiving on {}: {e}", listen.text()),
+        }
+        self.got.len()
+    }
+
+    fn each(&self, listen: &Listen, route: &mut impl FnMut(Received, &[u8])) {
+        for ((len, from), buffer) in self.got.iter().zip(&self.buffers) {
+            let (Some(src), Some(bytes)) = (*from, buffer.get(..*len)) else {
                 continue;
             };
-            route(
-                Received {
-                    proto: listen.proto,
-                    src,
-                    dst: listen.addr,
-                    socket: listen.id,
-                    conn: None,
-                },
-                bytes,
-            );
+            let rcv = Received {
+                proto: listen.proto,
+                src,
+                dst: listen.addr,
+                socket: listen.id,
+                conn: None,
+            };
+            route(rcv, bytes);
         }
-        flush();
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::boot::{create_tcp, tcp_workers};
 use super::{rank, worker};
-use crate::net::{Proto, tcp};
+use crate::net::{Proto, tcp, udp};
 use crate::server::Server;
 use crate::timer::{Pace, monotonic_ms};
 use nix::sys::signal::Signal;
@@ -67,6 +67,7 @@ pub(super) fn plan_tcp(server: &Server) -> Result<(), String> {
         );
     }
     create_tcp(&slots)?;
+    udp::create_turns(server.sockets.0.len())?;
     if let Ok(mut t) = TCP_SLOTS.write() {
         *t = slots;
     }
@@ -240,6 +241,7 @@ fn bury(server: &Server, jobs: &mut [Job], d: Death) {
     };
     let report = olelo_mem::repair_all(job.slot);
     tcp::worker_died(job.slot);
+    udp::worker_died(job.slot);
     for m in server.registry.modules() {
         if let Some(f) = m.worker_died {
             f(job.slot);

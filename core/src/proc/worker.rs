@@ -9,7 +9,7 @@ use olelo_ipc::signals::stopping;
 use std::time::Duration;
 
 /// Receives on UDP socket number `socket`.
-pub(super) fn udp(server: &'static Server, _slot: u16, rank: i32, socket: usize) -> i32 {
+pub(super) fn udp(server: &'static Server, slot: u16, rank: i32, socket: usize) -> i32 {
     let Some(listen) = server.sockets.0.get(socket) else {
         return 1;
     };
@@ -19,6 +19,7 @@ pub(super) fn udp(server: &'static Server, _slot: u16, rank: i32, socket: usize)
     let mut ctx = Ctx::new();
     udp::receive_loop(
         listen,
+        slot,
         || {
             generation::current();
             !stopping()
@@ -62,6 +63,7 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
     while !stopping() {
         generation::current();
         let now = monotonic_ms();
+        udp::relieve_stuck(now);
         for (j, d) in jobs.iter().zip(&mut due) {
             if now >= *d {
                 olelo_ipc::process::begin(slot, now, j.name.as_bytes());
@@ -79,8 +81,9 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
             .copied()
             .unwrap_or(now + 1000)
             .saturating_sub(monotonic_ms());
-        // A wake-up ends the sleep early.
-        nix_sleep(Duration::from_millis(next.clamp(1, 1000)));
+        // A wake-up ends the sleep early. The fast timer looks after stuck receivers as well.
+        let longest = if pace == Pace::Fast { 20 } else { 1000 };
+        nix_sleep(Duration::from_millis(next.clamp(1, longest)));
     }
     0
 }
