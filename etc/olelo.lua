@@ -7,9 +7,9 @@ local FLT_NATS = 5         -- the sender is behind NAT
 local FLB_NATB = 6         -- the branch's receiver is behind NAT
 local FLB_NATSIPPING = 7   -- keep its NAT binding open
 
-local WITH_AUTH = KSR.kx.ifdef("WITH_AUTH") > 0
-local WITH_NAT = KSR.kx.ifdef("WITH_NAT") > 0
-local WITH_ANTIFLOOD = KSR.kx.ifdef("WITH_ANTIFLOOD") > 0
+local WITH_AUTH = KSR.kx.ifdef("WITH_AUTH")
+local WITH_NAT = KSR.kx.ifdef("WITH_NAT")
+local WITH_ANTIFLOOD = KSR.kx.ifdef("WITH_ANTIFLOOD")
 
 -- Users and passwords, where WITH_AUTH is set. Anyone with another store replaces this function.
 local PASSWORDS = { alice = "wonderland", bob = "builder" }
@@ -122,9 +122,8 @@ local function register()
 		KSR.setbflag(FLB_NATB)
 		KSR.setbflag(FLB_NATSIPPING)
 	end
-	if KSR.registrar.save("location", 0) < 0 then
-		KSR.sl.sl_reply_error()
-	end
+	-- save() answers by itself, refusals included
+	KSR.registrar.save("location", 0)
 	KSR.x.exit()
 end
 
