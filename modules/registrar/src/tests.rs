@@ -60,13 +60,16 @@ fn addresses(user: &str) -> Vec<String> {
     record.contacts().map(text).collect()
 }
 
+/// What is sent (CSeq, headers), and code, status, part of the reply and contacts afterwards.
+type Step<'a> = (&'a str, u32, &'a str, i64, u16, &'a str, &'a [&'a str]);
+
 #[test]
 fn rfc3261_section_10() {
     let _turn = turn();
     let a = "Contact: <sip:a@192.0.2.1>\r\n";
     let b = "Contact: <sip:b@192.0.2.2>;expires=100;q=0.5\r\n";
     // Each step works on what the steps before have stored.
-    let steps: &[(&str, u32, &str, i64, u16, &str, &[&str])] = &[
+    let steps: &[Step<'_>] = &[
         ("a query of nothing", 1, "", 4, 200, "", &[]),
         (
             "the first contact",
