@@ -68,11 +68,9 @@ fn the_line_is_as_collectors_know_it() {
 #[test]
 fn flags_say_what_is_accounted() {
     let _turn = turn();
-    (
-        LOG_FLAG.set(1),
-        LOG_MISSED_FLAG.set(2),
-        FAILED_TRANSACTION_FLAG.set(3),
-    );
+    LOG_FLAG.set(1);
+    LOG_MISSED_FLAG.set(2);
+    FAILED_TRANSACTION_FLAG.set(3);
     let _ = FILTER.set(filter("404, 407").unwrap());
     let (all, answered, missed) = (
         0b1110,

@@ -56,6 +56,10 @@ pub fn module() -> Module {
         .param(param_str("event_callback", &EVENT_CALLBACK).doc("Script function for events."))
         .param(param_int("event_callback_mode", &EVENT_CALLBACK_MODE).doc("Accepted; htable:mod-init always runs in the first worker, where there is an interpreter."))
         .event("htable:mod-init", "the tables are there; runs once, in the first worker")
+        .event(
+            "htable:reloaded:<table>",
+            "the table was loaded again from its database; never, without one",
+        )
         .event("htable:expired:<table>", "an entry has ended; $shtrecord(key) and $shtrecord(value)")
         .pv(pv_named("sht", get).set(set).doc("The value of a key: $sht(table=>key)."))
         .pv(pv_named("shtex", get_expire).set(set_expire).doc("Seconds a key still has."))

@@ -135,15 +135,18 @@ impl Register {
         };
         let contacts = msg.contacts().map_err(|_| Refusal::BadContact)?;
         let header_expires = header_expires(ctx);
+        // `*` stands alone (RFC 3261 §10.2.2), over all Contact lines.
+        let mut values = msg.header_bodies(HeaderName::Contact);
+        if values.any(|v| msg.slice(v) == b"*")
+            && msg.header_bodies(HeaderName::Contact).count() > 1
+        {
+            return Err(Refusal::StarAndMore);
+        }
         if contacts.is_star() {
             if header_expires != Some(0) {
                 return Err(Refusal::StarExpires);
             }
             r.star = true;
-        } else if contacts.list().len() > 1
-            && contacts.list().iter().any(|c| c.addr.uri_text(buf) == b"*")
-        {
-            return Err(Refusal::StarAndMore);
         }
         r.outbound = outbound(ctx)?;
         let allow = allow(ctx);
@@ -167,9 +170,9 @@ impl Register {
                 .filter(|_| GRUU_ENABLED.is_on() || r.outbound)
                 .map(|s| s.of(buf).to_vec())
                 .unwrap_or_default();
-            let reg_id = c
-                .reg_id
-                .filter(|_| !instance.is_empty() && (r.outbound || REGID_MODE.is_on()));
+            let reg_id = c.reg_id.filter(|_| {
+                !instance.is_empty() && (supports(ctx, b"outbound") || REGID_MODE.is_on())
+            });
             r.contacts.push(Wanted {
                 uri: uri.to_vec(),
                 expires: expires(ctx, c.expires.map(i64::from).or(header_expires), fixed)?,

@@ -144,6 +144,15 @@ fn rfc3261_section_10() {
             &["sip:b@192.0.2.2", "sip:a@192.0.2.1"],
         ),
         (
+            "star and more",
+            6,
+            "Contact: *\r\nContact: <sip:x@192.0.2.9>\r\nExpires: 0\r\n",
+            -1,
+            400,
+            "* used in contact and more than 1 contact",
+            &["sip:b@192.0.2.2", "sip:a@192.0.2.1"],
+        ),
+        (
             "no contact to be read",
             6,
             "Contact: <>>\r\n",
