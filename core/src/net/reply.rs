@@ -217,6 +217,7 @@ pub fn via_value(ctx: &Ctx, dst: &Dst, branch: &str) -> Vec<u8> {
 
 /// Forwards the request in `ctx` to `dst` without state. True if it was sent.
 pub fn forward_request(ctx: &mut Ctx, dst: &Dst) -> bool {
+    hooks::FORWARD.list().iter().for_each(|h| h(ctx, dst));
     let branch = format!("z9hG4bK{}.0", &stateless_tag(ctx)[3..19]);
     let via = via_value(ctx, dst, &branch);
     let fix = Fixup::of(ctx);

@@ -198,6 +198,16 @@ struct Worker {
     next: u32,
 }
 
+/// A connection that bytes can be sent on.
+enum Usable {
+    /// Of this worker.
+    Mine(ConnId),
+    /// Of another worker.
+    Others(ConnId),
+    /// There is none.
+    No,
+}
+
 /// Epoll keys: connections use their number.
 const KEY_WAKE: u64 = 1 << 40;
 const KEY_LISTEN: u64 = 1 << 41;
@@ -305,17 +315,21 @@ pub fn set_lifetime(conn: ConnId, seconds: u64) -> bool {
 }
 
 impl Worker {
-    /// Sends if this worker owns the connection or is the one to open it.
+    /// Sends on this worker's connection, opening one where there is none; hands over what belongs to
+    /// another worker.
     fn send_here(
         &mut self,
         conn: Option<ConnId>,
         dst: &Dst,
         bytes: &[u8],
     ) -> Option<Result<(), ConnError>> {
-        let id = match conn {
-            Some(c) if c.slot != self.slot => return None,
-            Some(c) if self.conns.contains_key(&c.number) => c,
-            _ => match self.connect(dst) {
+        let id = match self.usable(conn, dst.addr) {
+            Usable::Mine(c) => c,
+            Usable::Others(c) => {
+                let posted = post(Some(c), dst, bytes);
+                return Some(posted.map_err(|_| ConnError::QueueFull(POSTS)));
+            }
+            Usable::No => match self.connect(dst) {
                 Ok(c) => c,
                 Err(e) => return Some(Err(e)),
             },
@@ -335,6 +349,22 @@ impl Worker {
             self.watch(id.number);
         }
         Some(sent)
+    }
+
+    /// Which connection to use for what was meant for `conn`: that one, or, if it has ended since
+    /// (a contact's from when it registered), another one with the same peer.
+    fn usable(&self, conn: Option<ConnId>, peer: SocketAddr) -> Usable {
+        let lives = |c: &ConnId| self.conns.get(&c.number).is_some_and(|l| l.id == *c);
+        match conn {
+            Some(c) if c.slot != self.slot => return Usable::Others(c),
+            Some(c) if lives(&c) => return Usable::Mine(c),
+            _ => {}
+        }
+        match find(peer) {
+            Some(c) if c.slot != self.slot => Usable::Others(c),
+            Some(c) if lives(&c) => Usable::Mine(c),
+            _ => Usable::No,
+        }
     }
 
     fn connect(&mut self, dst: &Dst) -> Result<ConnId, ConnError> {
@@ -510,9 +540,7 @@ impl Worker {
             ) else {
                 continue;
             };
-            let conn = ConnId::from_bits(conn)
-                .or_else(|| find(addr))
-                .filter(|c| c.slot == self.slot);
+            let conn = ConnId::from_bits(conn).filter(|c| c.slot == self.slot);
             let dst = Dst {
                 proto: Proto::Tcp,
                 addr,
