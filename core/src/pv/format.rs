@@ -31,7 +31,8 @@ impl Format {
                 plain.push(b'$');
                 at += 2;
             } else if c == b'$'
-                && next.is_some_and(|n| n.is_ascii_alphabetic() || n == b'_' || n == b'(' || n == b'?')
+                && next
+                    .is_some_and(|n| n.is_ascii_alphabetic() || n == b'_' || n == b'(' || n == b'?')
             {
                 let (spec, used) = parse::spec_at_depth(&text[at..], depth)?;
                 if !plain.is_empty() {

@@ -20,6 +20,8 @@ mod pvx;
 mod request;
 mod select;
 mod shv;
+#[cfg(test)]
+mod tests;
 mod time;
 mod tr;
 mod var;

@@ -105,7 +105,9 @@ fn process() -> Vec<PvClass> {
             .doc("The text in the brackets, its pseudo-variables replaced."),
         pv_named("sel", |c, k| select::read(c, k.name()))
             .doc("A select: `$sel(cfg_get.core.debug)`, `$sel(@via[0].host)`."),
-        pv_named("cnt", count).verbatim().doc("How many values a pseudo-variable has."),
+        pv_named("cnt", count)
+            .verbatim()
+            .doc("How many values a pseudo-variable has."),
         pv("err.class", |_, _| Val::Int(0)).doc("Class of the parse error."),
         pv("err.level", |_, _| Val::Int(0)).doc("Level of the parse error."),
         pv("err.info", |_, _| Val::text("")).doc("What the parse error was."),

@@ -33,7 +33,7 @@ fn part<'c>(ctx: &'c Ctx, via: &Via, key: &PvKey<'_>) -> Val<'c> {
     match key.name() {
         b"host" => text(via.host),
         b"port" => Val::Int(i64::from(via.port.unwrap_or(0))),
-        b"proto" => Val::text(via.transport.as_str()),
+        b"proto" => Val::text(via.transport.via_name()),
         b"protoid" => Proto::from_name(via.transport.as_str().as_bytes())
             .map_or(Val::Null, |p| Val::Int(p as i64)),
         b"branch" => via.branch.map_or(Val::Null, text),

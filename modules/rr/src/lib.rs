@@ -12,6 +12,8 @@
 
 pub mod loose;
 pub mod record;
+#[cfg(test)]
+mod tests;
 
 pub use loose::{Direction, is_direction, loose_route, on_loose_route, routed_params};
 pub use record::{add_rr_param, before_send, record_route};

@@ -250,6 +250,9 @@ fn run_and_build(
         return Ok(None);
     }
     let dst = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
+    for h in olelo_core::hooks::FORWARD.list() {
+        h(ctx, &dst);
+    }
     let bytes = leg_bytes(ctx, id, index, &dst);
     let mut leg_attrs = Vec::new();
     // What the branch route has set for its own leg.

@@ -14,7 +14,7 @@ pub(crate) fn all() -> Vec<Transformation> {
             (
                 "value",
                 1,
-                2,
+                3,
                 |_, v, a| {
                     let name = arg(a, 0);
                     param(v, letter(a, 1, b';'), |b, all| {
@@ -28,7 +28,7 @@ pub(crate) fn all() -> Vec<Transformation> {
             (
                 "in",
                 1,
-                2,
+                3,
                 |_, v, a| {
                     let name = arg(a, 0);
                     count(&v, letter(a, 1, b';'), |b, p| {
@@ -41,7 +41,7 @@ pub(crate) fn all() -> Vec<Transformation> {
             (
                 "valueat",
                 1,
-                2,
+                3,
                 |_, v, a| {
                     let i = int(a, 0).unwrap_or(0);
                     param(v, letter(a, 1, b';'), |_, all| {
@@ -53,7 +53,7 @@ pub(crate) fn all() -> Vec<Transformation> {
             (
                 "name",
                 1,
-                2,
+                3,
                 |_, v, a| {
                     let i = int(a, 0).unwrap_or(0);
                     param(v, letter(a, 1, b';'), |_, all| nth(all, i).map(|p| p.name))
@@ -63,7 +63,7 @@ pub(crate) fn all() -> Vec<Transformation> {
             (
                 "count",
                 0,
-                1,
+                2,
                 |_, v, a| count(&v, letter(a, 0, b';'), |_, _| true).map_or(Val::Int(0), Val::Int),
                 "How many parameters there are.",
             ),

@@ -83,7 +83,7 @@ fn parts() -> Vec<Row> {
         (
             "select",
             2,
-            2,
+            3,
             |_, v, a| select(v, int(a, 0), letter(a, 1, b',')),
             "`index,separator`: one of the pieces; negative counts from the end.",
         ),
@@ -117,7 +117,7 @@ fn parts() -> Vec<Row> {
         (
             "stripto",
             1,
-            1,
+            2,
             |_, v, a| {
                 let c = letter(a, 0, b',');
                 part(v, |b| {
@@ -129,7 +129,7 @@ fn parts() -> Vec<Row> {
         (
             "before",
             1,
-            1,
+            2,
             |_, v, a| {
                 let c = letter(a, 0, b',');
                 part(v, |b| {
@@ -141,7 +141,7 @@ fn parts() -> Vec<Row> {
         (
             "after",
             1,
-            1,
+            2,
             |_, v, a| {
                 let c = letter(a, 0, b',');
                 part(v, |b| {
@@ -153,7 +153,7 @@ fn parts() -> Vec<Row> {
         (
             "rbefore",
             1,
-            1,
+            2,
             |_, v, a| {
                 let c = letter(a, 0, b',');
                 part(v, |b| {
@@ -165,7 +165,7 @@ fn parts() -> Vec<Row> {
         (
             "rafter",
             1,
-            1,
+            2,
             |_, v, a| {
                 let c = letter(a, 0, b',');
                 part(v, |b| {
@@ -230,7 +230,7 @@ fn parts() -> Vec<Row> {
         (
             "count",
             1,
-            1,
+            2,
             |_, v, a| {
                 let c = letter(a, 0, b',');
                 number(&v, |b| b.iter().filter(|x| **x == c).count() as i64)
