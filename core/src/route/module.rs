@@ -104,6 +104,14 @@ impl Module {
         self
     }
 
+    /// Lets `cfg.set` change these parameters while the server runs; they are declared before.
+    pub fn dynamic(mut self, names: &[&str]) -> Self {
+        for p in &mut self.params {
+            p.dynamic |= names.contains(&p.name);
+        }
+        self
+    }
+
     /// Adds a pseudo-variable.
     pub fn pv(mut self, p: PvClass) -> Self {
         self.pvs.push(p);

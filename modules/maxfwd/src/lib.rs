@@ -16,7 +16,7 @@ static MAX_LIMIT: IntParam = IntParam::new(70);
 pub fn module() -> Module {
     Module::new("maxfwd")
         .doc("Max-Forwards: the hop limit that ends loops.")
-        .param(param_int("max_limit", &MAX_LIMIT).doc("Largest value that leaves this server, 1 to 256."))
+        .param(param_int("max_limit", &MAX_LIMIT).dynamic().doc("Largest value that leaves this server, 1 to 256."))
         .function(
             function("process_maxfwd", process_maxfwd)
                 .cfg("mf_process_maxfwd_header")

@@ -77,7 +77,18 @@ pub fn module() -> Module {
         .stat(&STAT_DEFAULT_EXPIRE)
         .stat(&STAT_DEFAULT_RANGE)
         .stat(&STAT_RANGE);
-    with_params(with_functions(m))
+    with_params(with_functions(m)).dynamic(&[
+        "default_expires",
+        "default_expires_range",
+        "expires_range",
+        "min_expires",
+        "max_expires",
+        "max_contacts",
+        "retry_after",
+        "case_sensitive",
+        "default_q",
+        "append_branches",
+    ])
 }
 
 fn with_functions(m: Module) -> Module {

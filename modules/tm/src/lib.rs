@@ -229,5 +229,5 @@ pub fn module() -> Module {
     m.params = params::all();
     m.rpcs = commands::rpcs();
     m.stats = stats::ALL.to_vec();
-    m
+    m.dynamic(params::DYNAMIC)
 }

@@ -158,3 +158,31 @@ pub fn old_matching() -> OldMatching {
 pub fn ms(p: &IntParam) -> u32 {
     u32::try_from(p.get()).unwrap_or(0)
 }
+
+/// Parameters that `cfg.set` changes while the server runs.
+pub const DYNAMIC: &[&str] = &[
+    "fr_timer",
+    "fr_inv_timer",
+    "fr_inv_timer_next",
+    "wt_timer",
+    "retr_timer1",
+    "retr_timer2",
+    "max_inv_lifetime",
+    "max_noninv_lifetime",
+    "noisy_ctimer",
+    "auto_inv_100",
+    "restart_fr_on_each_reply",
+    "pass_provisional_replies",
+    "aggregate_challenges",
+    "unmatched_cancel",
+    "default_code",
+    "ruri_matching",
+    "via1_matching",
+    "cancel_b_method",
+    "disable_6xx_block",
+    "local_ack_mode",
+    "local_cancel_reason",
+    "e2e_cancel_reason",
+    "relay_100",
+    "failure_reply_mode",
+];
