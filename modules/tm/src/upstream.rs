@@ -10,7 +10,7 @@ use crate::state::flag;
 use crate::stats;
 use crate::store::{Open, Piece};
 use olelo_core::mem::NodeId;
-use olelo_core::net::reply::{self as core_reply, Fixup, ReplyHeaders};
+use olelo_core::net::reply::{self as core_reply, Fixup, ReplyBody, ReplyHeaders};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::run;
 use olelo_core::timer::monotonic_ms;
@@ -41,6 +41,11 @@ pub fn answer(ctx: &mut Ctx, id: NodeId, a: &Answer<'_>) -> i64 {
     }
     let mut extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
     extra.extend_from_slice(a.headers);
+    let asked = asked_body(ctx, &mut extra, a.body);
+    let a = &Answer {
+        body: asked.as_deref().unwrap_or(a.body),
+        ..*a
+    };
     let bytes = bytes(ctx, id, a, &extra);
     let now = monotonic_ms();
     let Some(mut open) = Open::node(id) else {
@@ -133,6 +138,19 @@ pub fn reason_of(code: u16) -> &'static str {
     }
 }
 
+/// The body that the script asked for (`set_reply_body`), where the reply has none of its own; its
+/// Content-Type goes to `headers`.
+fn asked_body(ctx: &mut Ctx, headers: &mut Vec<u8>, own: &[u8]) -> Option<Vec<u8>> {
+    let (kind, body) = ctx.ext::<ReplyBody>().0.take()?;
+    if !own.is_empty() {
+        return None;
+    }
+    headers.extend_from_slice(b"Content-Type: ");
+    headers.extend_from_slice(&kind);
+    headers.extend_from_slice(b"\r\n");
+    Some(body)
+}
+
 fn bytes(ctx: &Ctx, id: NodeId, a: &Answer<'_>, extra: &[u8]) -> Vec<u8> {
     let fix = Fixup::of(ctx);
     let tag = match a.to_tag {
@@ -196,11 +214,13 @@ pub fn answer_here(ctx: &mut Ctx, code: u16, reason: &str) -> Option<i64> {
     };
     let rc = match mine(ctx).side {
         Side::Reply { .. } => {
-            let extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
+            let mut extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
+            let asked = asked_body(ctx, &mut extra, b"");
             answer_node(
                 id,
                 &Answer {
                     headers: &extra,
+                    body: asked.as_deref().unwrap_or_default(),
                     ..a
                 },
             )

@@ -74,9 +74,7 @@ pub(crate) fn add(p: &Params) -> Answer {
     };
     let path = p.opt_text(5).filter(|s| s != "0").unwrap_or_default();
     let bits = |i: usize| p.opt_int(i).unwrap_or(0) as u32;
-    let agent = p
-        .opt_text(9)
-        .unwrap_or_else(|| "SIP Router MI Server".into());
+    let agent = p.opt_text(9).unwrap_or_else(|| "olelo".into());
     let ruid = store::new_ruid();
     let socket: Option<SocketId> = p
         .opt_text(10)
@@ -87,7 +85,7 @@ pub(crate) fn add(p: &Params) -> Answer {
         uri: uri.as_bytes(),
         path: path.as_bytes(),
         user_agent: agent.as_bytes(),
-        call_id: b"dfjrewr12386fd6-343@Kamailio.mi",
+        call_id: b"ul-add@olelo",
         ruid: ruid.as_bytes(),
         expires: if expires > 0 { now + expires } else { 0 },
         modified: now,
