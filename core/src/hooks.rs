@@ -63,6 +63,8 @@ pub static POST_SCRIPT: Hook<fn(&mut Ctx)> = Hook::new();
 /// The main route failed (error, budget). Return true if the request has been answered.
 pub static SCRIPT_FAILED: Hook<fn(&mut Ctx) -> bool> = Hook::new();
 /// A reply without state is about to be sent: status, reason, bytes.
-pub static LOCAL_REPLY: Hook<fn(&mut Ctx, u16, &str, &[u8])> = Hook::new();
+pub static LOCAL_REPLY: Hook<LocalReply> = Hook::new();
+/// Gets status, reason and bytes.
+pub type LocalReply = fn(&mut Ctx, u16, &str, &[u8]);
 /// A request is about to be built for this destination: the last moment to edit it for one branch.
 pub static FORWARD: Hook<fn(&mut Ctx, &crate::net::Dst)> = Hook::new();

@@ -16,9 +16,7 @@ type Figure = (
 );
 
 const FIGURES: [Figure; 4] = [
-    ("options", "us CPU", |s| {
-        per(s, 50_000, |a, n| load::run_options(a, n))
-    }),
+    ("options", "us CPU", |s| per(s, 50_000, load::run_options)),
     ("register", "us CPU", |s| {
         per(s, 50_000, |a, n| load::run_register(a, n, 10_000, None))
     }),

@@ -23,6 +23,9 @@ pub fn module() -> Module {
     let m = crate::rpc::core_cmds::all()
         .into_iter()
         .fold(m, Module::rpc);
+    let m = crate::stats::messages::all()
+        .into_iter()
+        .fold(m, Module::stat);
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
 }

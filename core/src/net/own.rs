@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::sync::RwLock;
 
 /// Checks that other modules add (`corex`'s `alias_subdomains`, `domain`'s `register_myself`).
-static MORE: RwLock<Vec<fn(&str, u16, Option<Proto>) -> bool>> = RwLock::new(Vec::new());
+static MORE: RwLock<Vec<Check>> = RwLock::new(Vec::new());
+/// Whether a host and port (0: none given) are this server.
+pub type Check = fn(&str, u16, Option<Proto>) -> bool;
 
 /// Adds a check; main, in a module's `init`.
-pub fn add_check(f: fn(&str, u16, Option<Proto>) -> bool) {
+pub fn add_check(f: Check) {
     if let Ok(mut m) = MORE.write() {
         m.push(f);
     }
@@ -22,7 +24,10 @@ pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
         return false;
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let ip: Option<IpAddr> = bare.parse().ok();
+    // Most hosts are names: a look at them costs less than an attempt to read an address.
+    let maybe_ip = bare.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':')
+        && !bare.contains(|c: char| c.is_ascii_alphabetic() && !c.is_ascii_hexdigit());
+    let ip: Option<IpAddr> = maybe_ip.then(|| bare.parse().ok()).flatten();
     let same_port = |own: u16, p: Proto| port == own || (port == 0 && own == p.default_port());
     for l in &s.sockets.0 {
         if proto.is_some_and(|p| p != l.proto) {

@@ -35,7 +35,7 @@ pub fn resolve(
         None if u.scheme == olelo_sip::Scheme::Sips => Proto::Tls,
         None => Proto::Udp,
     };
-    let host = u.maddr().unwrap_or_else(|| u.host);
+    let host = u.maddr().unwrap_or(u.host);
     let host = std::str::from_utf8(host).map_err(|_| TargetError::BadUri(shown()))?;
     let port = u.port.filter(|p| *p != 0).unwrap_or(proto.default_port());
     let ip = resolve_host(host, proto).ok_or_else(|| TargetError::Unresolved(host.to_string()))?;

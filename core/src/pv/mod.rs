@@ -23,6 +23,9 @@ pub type Setter = fn(&mut Ctx, &PvKey<'_>, Val<'_>) -> Result<(), ScriptError>;
 /// Transforms a value.
 pub type Transform = for<'c> fn(&'c Ctx, Val<'c>, &[Val<'c>]) -> Val<'c>;
 
+/// Says what is wrong with an inner name.
+pub type NameCheck = fn(&str) -> Result<(), String>;
+
 /// Which of several values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Index {
@@ -77,7 +80,7 @@ pub struct PvClass {
     /// What stands in the brackets.
     pub inner: Inner,
     /// Checks the inner name when the script is loaded.
-    pub check: Option<fn(&str) -> Result<(), String>>,
+    pub check: Option<NameCheck>,
     /// What it is.
     pub doc: &'static str,
 }
@@ -122,7 +125,7 @@ impl PvClass {
     }
 
     /// Checks the inner name at load.
-    pub fn check(mut self, f: fn(&str) -> Result<(), String>) -> Self {
+    pub fn check(mut self, f: NameCheck) -> Self {
         self.check = Some(f);
         self
     }

@@ -278,7 +278,7 @@ pub trait Arg {
 impl Arg for i64 {
     type Item<'a> = i64;
     const KIND: Kind = Kind::Int;
-    fn convert<'a>(v: Option<&'a Val<'_>>) -> Result<i64, String> {
+    fn convert(v: Option<&Val<'_>>) -> Result<i64, String> {
         match v {
             Some(v) => v
                 .as_int()
@@ -380,6 +380,7 @@ macro_rules! into_handler {
         {
             fn into_handler(self) -> (Vec<Param>, Kind, Handler) {
                 // Fixes the lifetime of the arguments to that of the call.
+                #[allow(clippy::too_many_arguments, clippy::extra_unused_lifetimes)]
                 fn call<'a, R, $($a: Arg,)*>(
                     f: impl Fn(&mut Ctx, $($a::Item<'a>),*) -> R, ctx: &mut Ctx, $($i: $a::Item<'a>),*
                 ) -> R { f(ctx, $($i),*) }

@@ -161,6 +161,7 @@ fn log_prefix() -> Option<&'static Format> {
 
 fn request(ctx: &mut Ctx) {
     RCV_REQUESTS.inc();
+    crate::stats::messages::count_request(ctx.msg.method());
     if crate::server().config.force_rport {
         ctx.force_rport = true;
     }
@@ -206,6 +207,7 @@ fn request(ctx: &mut Ctx) {
 
 fn reply(ctx: &mut Ctx) {
     RCV_REPLIES.inc();
+    crate::stats::messages::count_reply(ctx.msg.method(), ctx.msg.status());
     hooks::PRE_SCRIPT.list().iter().for_each(|h| h(ctx));
     let name = main_route("reply_route");
     let outcome = match generation::current() {

@@ -117,6 +117,18 @@ pub fn all() -> Vec<Rpc> {
         .doc("Loaded modules."),
         rpc("core.flags", |_| Ok(vec![text("")])).doc("Build flags."),
         rpc("core.info", info).doc("Version and build."),
+        rpc("core.runinfo", runinfo).doc("Version, processes, sockets and uptime in one."),
+        rpc("core.psa", psx).array().doc("As core.psx."),
+        rpc("core.ppdefines", defines)
+            .array()
+            .doc("Names defined in the configuration."),
+        rpc("core.ppdefines_full", defines)
+            .array()
+            .doc("Names defined in the configuration, with their values."),
+        rpc("modparam.list", modparams)
+            .args("[module]")
+            .array()
+            .doc("Parameters of modules with their values now."),
         rpc("core.crashes", |_| {
             Ok(crashes().into_iter().map(from_json).collect())
         })
@@ -177,6 +189,63 @@ fn info(_: &Params) -> Answer {
         ("arch", text(std::env::consts::ARCH)),
         ("compiler", text("rustc")),
     ])])
+}
+
+fn runinfo(_: &Params) -> Answer {
+    let s = crate::server();
+    Ok(vec![fields([
+        ("version", text(crate::server::VERSION)),
+        (
+            "processes",
+            Value::Int(process::table().iter().count() as i64),
+        ),
+        ("sockets", Value::Int(s.sockets.0.len() as i64)),
+        ("uptime", Value::Int(crate::timer::wall_s() - s.started_at)),
+    ])])
+}
+
+fn defines(_: &Params) -> Answer {
+    let all = &crate::server().config.all;
+    let mut names: Vec<String> = all
+        .iter()
+        .filter_map(|(k, v)| {
+            k.strip_prefix("define:").map(|n| {
+                if v.is_empty() {
+                    n.to_string()
+                } else {
+                    format!("{n}={v}")
+                }
+            })
+        })
+        .collect();
+    names.sort();
+    Ok(names.into_iter().map(text).collect())
+}
+
+fn modparams(p: &Params) -> Answer {
+    use crate::route::module::ParamTarget;
+    let only = p.opt_text(0);
+    let modules = crate::server()
+        .registry
+        .modules()
+        .iter()
+        .filter(|m| only.as_ref().is_none_or(|o| o == m.name));
+    Ok(modules
+        .flat_map(|m| {
+            m.params.iter().filter_map(|q| {
+                let value = match q.target {
+                    ParamTarget::Int(i) => Value::Int(i.get()),
+                    ParamTarget::Str(s) => text(s.text()),
+                    _ => return None,
+                };
+                Some(fields([
+                    ("module", text(m.name)),
+                    ("name", text(q.name)),
+                    ("value", value),
+                ]))
+            })
+        })
+        .collect())
 }
 
 fn uptime(_: &Params) -> Answer {

@@ -4,6 +4,8 @@
 //! each as a static and lists it in its `Module`; `stats.get_statistics`, `counters` and `olctl top`
 //! read them by `group:name`.
 
+pub mod messages;
+
 use olelo_mem::counters::Counters;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -82,10 +82,24 @@ fn process_maxfwd(ctx: &mut Ctx, limit: i64) -> i64 {
             let next = (n - 1).min(ceiling);
             if let Some(h) = ctx.msg.header(HeaderName::MaxForwards) {
                 let at = h.body;
-                ctx.edits.replace(at, next.to_string().as_bytes());
+                let mut digits = [0u8; 10];
+                ctx.edits.replace(at, decimal(next, &mut digits));
             }
             ctx.ext::<Leaving>().0 = Some(next);
             1
+        }
+    }
+}
+
+/// The digits of `n`, in the caller's room.
+fn decimal(mut n: u32, room: &mut [u8; 10]) -> &[u8] {
+    let mut at = room.len();
+    loop {
+        at -= 1;
+        room[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &room[at..];
         }
     }
 }

@@ -64,9 +64,17 @@ pub enum Print {
     Docs(PathBuf),
 }
 
-/// An option with a value that stands for a line of configuration: option, long name, value's name,
-/// how the line is made, help.
-const LINES: &[(&str, Option<char>, &str, fn(&str) -> String, &str)] = &[
+/// An option with a value that stands for a line of configuration: long name, short name, the
+/// value's name, how the line is made, help.
+type LineOption = (
+    &'static str,
+    Option<char>,
+    &'static str,
+    fn(&str) -> String,
+    &'static str,
+);
+
+const LINES: &[LineOption] = &[
     (
         "listen",
         Some('l'),

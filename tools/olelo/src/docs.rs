@@ -169,3 +169,41 @@ fn table(out: &mut String, title: &str, head: &[&str], rows: Vec<Vec<String>>) {
         let _ = writeln!(out, "| {} |", cells.join(" | "));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_in_the_tree_is_current() {
+        let fresh = std::env::temp_dir().join(format!("olelo-doc-{}", std::process::id()));
+        write(&fresh, &crate::print::everything()).expect("written");
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../doc");
+        let mut stale = Vec::new();
+        for e in std::fs::read_dir(&fresh).expect("a directory").flatten() {
+            let new = std::fs::read_to_string(e.path()).expect("a page");
+            if std::fs::read_to_string(kept.join(e.file_name())).ok() != Some(new) {
+                stale.push(e.file_name());
+            }
+        }
+        let _ = std::fs::remove_dir_all(&fresh);
+        assert!(stale.is_empty(), "run `make doc`: {stale:?}");
+    }
+
+    #[test]
+    fn every_export_says_what_it_does() {
+        let r = crate::print::everything();
+        let silent: Vec<String> = r
+            .functions()
+            .filter(|(_, f, _)| f.doc.is_empty())
+            .map(|(_, f, m)| format!("{}.{}", m.name, f.name))
+            .collect();
+        assert!(silent.is_empty(), "functions without a word: {silent:?}");
+        let silent: Vec<&str> = r
+            .rpcs()
+            .filter(|c| c.doc.is_empty())
+            .map(|c| c.name)
+            .collect();
+        assert!(silent.is_empty(), "commands without a word: {silent:?}");
+    }
+}

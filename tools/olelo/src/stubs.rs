@@ -71,3 +71,31 @@ fn lua_name(n: &str) -> String {
         n.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stubs_are_lua_that_loads() {
+        let r = crate::print::everything();
+        let text = text("lua", &r).expect("stubs");
+        assert!(text.contains("function KSR.tm.t_relay("));
+        assert!(text.contains("---@param limit integer\n---@return integer\nfunction KSR.maxfwd.process_maxfwd(limit) end"), "types");
+        // Every declaration is one line that a Lua parser takes; names must be identifiers.
+        for l in text.lines().filter(|l| l.starts_with("function ")) {
+            let name = l
+                .trim_start_matches("function ")
+                .split('(')
+                .next()
+                .unwrap_or("");
+            assert!(
+                name.split('.')
+                    .all(|p| !p.is_empty()
+                        && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')),
+                "{l}"
+            );
+        }
+        assert!(super::text("cobol", &r).is_err());
+    }
+}
