@@ -55,18 +55,43 @@ fn no_argument_of_any_function_harms_the_server() {
     let mut phone = Phone::new("a", server.addr, Transport::Tcp);
     let reply = phone.ask(&phone.request("OPTIONS", "sip:count@test.local", "", ""));
     let reason = String::from_utf8_lossy(reply.reason()).into_owned();
-    let count: usize = reason.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let count: usize = reason
+        .split(' ')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
     assert!(count > 300, "{reason}");
     // Each function is abused in a message of its own: one may well end the message (t_relay, replies).
     let mut probe = Phone::udp("b", server.addr);
     for i in 1..=count {
         phone.send(phone.request("INFO", &format!("sip:{i}@test.local"), "", "v=0\r\n"));
         if i % 25 == 0 {
-            assert_eq!(probe.ask(&probe.request("OPTIONS", "sip:test.local", "", "")).status(), 200, "after function {i}");
+            assert_eq!(
+                probe
+                    .ask(&probe.request("OPTIONS", "sip:test.local", "", ""))
+                    .status(),
+                200,
+                "after function {i}"
+            );
         }
     }
-    assert_eq!(probe.ask(&probe.request("OPTIONS", "sip:test.local", "", "")).status(), 200);
+    assert_eq!(
+        probe
+            .ask(&probe.request("OPTIONS", "sip:test.local", "", ""))
+            .status(),
+        200
+    );
     let after = server.processes();
-    assert_eq!(after, before, "{}", server.logged().lines().filter(|l| l.contains("ended by") || l.contains("CRITICAL")).collect::<Vec<_>>().join("\n"));
+    assert_eq!(
+        after,
+        before,
+        "{}",
+        server
+            .logged()
+            .lines()
+            .filter(|l| l.contains("ended by") || l.contains("CRITICAL"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
     assert_eq!(server.stat("core.panics"), 0);
 }

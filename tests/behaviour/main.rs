@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod calls;
+mod configuration;
 mod conformance;
 mod control;
 mod framing;
+mod ipv6;
 mod register;
 mod reload;
 mod script_budget;
