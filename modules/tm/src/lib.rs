@@ -147,6 +147,10 @@ fn script_ended(ctx: &mut Ctx) {
     let Some(mut open) = Open::node(id) else {
         return;
     };
+    if open.is_busy() {
+        // Its legs have failed already, elsewhere: that process runs the failure route and decides.
+        return open.leave();
+    }
     open.set_mark(None);
     let h = open.tx.head;
     let running = open.tx.active() > 0 || h.answered() || h.has(flag::SUSPENDED);
@@ -155,6 +159,11 @@ fn script_ended(ctx: &mut Ctx) {
     }
     let m = mine(ctx);
     let (delayed, stateless) = (m.delayed.take(), m.answered_stateless);
+    if delayed.is_none() && !stateless && !m.no_internal_reply && open.tx.settle().is_some() {
+        // It was relayed and its last leg has ended just now: whoever comes first finishes it.
+        drop(open);
+        return failure::finish(id);
+    }
     if h.has(flag::CANCELED) && !stateless {
         drop(open);
         let a = Answer {
