@@ -116,7 +116,13 @@ impl Message {
 
     /// All Via values.
     pub fn vias(&self) -> Result<&[Via], ParseError> {
-        self.list(&self.cache.vias, HeaderName::Via, Via::parse)
+        // The topmost has mostly been read already.
+        let top = self.cache.via1.get().and_then(Option::as_ref);
+        let parse = |buf: &[u8], span: Span| match top {
+            Some(v) if v.span == span => Ok(*v),
+            _ => Via::parse(buf, span),
+        };
+        self.list(&self.cache.vias, HeaderName::Via, parse)
     }
 
     /// From.
@@ -320,7 +326,7 @@ impl Message {
         &'m self,
         lazy: &'m LazyList<T>,
         name: HeaderName,
-        parse: fn(&[u8], Span) -> Result<T, ParseError>,
+        parse: impl Fn(&[u8], Span) -> Result<T, ParseError>,
     ) -> Result<&'m [T], ParseError> {
         self.cache.used.set(true);
         let made = lazy.cell.get_or_init(|| {

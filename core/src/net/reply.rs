@@ -7,14 +7,60 @@ use crate::route::ctx::Ctx;
 use crate::route::run::{FWD_REPLIES, FWD_REQUESTS};
 use olelo_sip::build::{self, ForwardOptions, ReplyOptions, ViaFixup};
 use olelo_sip::{Rport, Via};
-use std::hash::{BuildHasher, Hasher};
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
 
 /// Owned text of a [`ViaFixup`]: what we add to the sender's Via.
 #[derive(Debug, Default, Clone)]
 pub struct Fixup {
-    received: Option<String>,
+    received: Option<IpText>,
     rport: Option<u16>,
+}
+
+/// An IP address as text, without a place on the heap.
+#[derive(Debug, Clone)]
+struct IpText {
+    bytes: [u8; 46],
+    len: u8,
+}
+
+impl IpText {
+    fn of(ip: IpAddr) -> IpText {
+        let mut text = IpText {
+            bytes: [0; 46],
+            len: 0,
+        };
+        match ip {
+            IpAddr::V4(v4) => {
+                for (i, n) in v4.octets().into_iter().enumerate() {
+                    if i > 0 {
+                        text.push(b'.');
+                    }
+                    if n >= 100 {
+                        text.push(b'0' + n / 100);
+                    }
+                    if n >= 10 {
+                        text.push(b'0' + n / 10 % 10);
+                    }
+                    text.push(b'0' + n % 10);
+                }
+            }
+            IpAddr::V6(v6) => v6.to_string().bytes().for_each(|b| text.push(b)),
+        }
+        text
+    }
+
+    fn push(&mut self, b: u8) {
+        if let Some(at) = self.bytes.get_mut(usize::from(self.len)) {
+            *at = b;
+            self.len += 1;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 impl Fixup {
@@ -28,7 +74,7 @@ impl Fixup {
         let src = ctx.rcv.src.ip();
         let same = olelo_sip::uri::host_ip(via.host(ctx.msg.buf())) == Some(src);
         Fixup {
-            received: (!same || wants_rport).then(|| src.to_string()),
+            received: (!same || wants_rport).then(|| IpText::of(src)),
             rport: wants_rport.then(|| ctx.rcv.src.port()),
         }
     }
@@ -36,7 +82,7 @@ impl Fixup {
     /// As the message builder takes it.
     pub fn as_via(&self) -> ViaFixup<'_> {
         ViaFixup {
-            received: self.received.as_deref().map(str::as_bytes),
+            received: self.received.as_ref().map(IpText::as_bytes),
             rport: self.rport,
         }
     }
@@ -104,8 +150,42 @@ pub fn stateless_tag(ctx: &Ctx) -> String {
     h.write(ctx.msg.call_id().unwrap_or_default());
     h.write(ctx.msg.from_tag().unwrap_or_default());
     let a = h.finish();
-    let b = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one(a);
-    format!("ol-{a:016x}{:08x}", b as u32)
+    h.write_u8(1);
+    let mut tag = String::with_capacity(27);
+    tag.push_str("ol-");
+    push_hex(&mut tag, a, 16);
+    push_hex(&mut tag, h.finish(), 8);
+    tag
+}
+
+/// The last `digits` hexadecimal digits of `n`.
+fn push_hex(out: &mut String, n: u64, digits: u32) {
+    for i in (0..digits).rev() {
+        let d = (n >> (4 * i)) as u8 & 15;
+        out.push(char::from(if d < 10 { b'0' + d } else { b'a' + d - 10 }));
+    }
+}
+
+thread_local! {
+    /// The buffer that messages are built in, between two of them.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Largest buffer that is kept for the next message, bytes.
+const LARGEST_SPARE: usize = 16 * 1024;
+
+/// An empty buffer to build a message in; [`give_back`] keeps it for the next.
+pub fn take_buffer() -> Vec<u8> {
+    let mut b = SPARE.take();
+    b.clear();
+    b
+}
+
+/// Keeps a buffer of [`take_buffer`].
+pub fn give_back(buffer: Vec<u8>) {
+    if buffer.capacity() <= LARGEST_SPARE {
+        SPARE.set(buffer);
+    }
 }
 
 /// The value of our Server header.
@@ -135,10 +215,13 @@ pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[
     };
     let fix = Fixup::of(ctx);
     let tag = stateless_tag(ctx);
-    let extra = std::mem::take(&mut ctx.ext::<ReplyHeaders>().0);
-    let asked = ctx.ext::<ReplyBody>().0.take();
+    let extra = ctx
+        .ext_mut::<ReplyHeaders>()
+        .map(|h| std::mem::take(&mut h.0))
+        .unwrap_or_default();
+    let asked = ctx.ext_mut::<ReplyBody>().and_then(|b| b.0.take());
     let body = body.or(asked.as_ref().map(|(t, b)| (t.as_slice(), b.as_slice())));
-    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 128);
+    let mut out = take_buffer();
     let options = ReplyOptions {
         to_tag: (code > 100).then_some(tag.as_bytes()),
         extra_headers: &extra,
@@ -151,7 +234,9 @@ pub fn stateless(ctx: &mut Ctx, code: u16, reason: &str, body: Option<(&[u8], &[
         .list()
         .iter()
         .for_each(|h| h(ctx, code, reason, &out));
-    send(ctx, &dst, &out)
+    let sent = send(ctx, &dst, &out);
+    give_back(out);
+    sent
 }
 
 /// Sends a reply, through `onsend_route` where that is asked for.
@@ -178,10 +263,12 @@ pub fn forward(ctx: &mut Ctx) -> bool {
         );
         return false;
     };
-    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 64);
+    let mut out = take_buffer();
     build::forward_reply(&ctx.msg, &ctx.edits, dst.proto.is_reliable(), &mut out);
     FWD_REPLIES.inc();
-    send(ctx, &dst, &out)
+    let sent = send(ctx, &dst, &out);
+    give_back(out);
+    sent
 }
 
 /// The value of our Via for a request that goes to `dst` with this branch.
@@ -198,9 +285,14 @@ pub fn via_value(ctx: &Ctx, dst: &Dst, branch: &str) -> Vec<u8> {
         },
         _ => ("127.0.0.1", 5060),
     };
-    let mut v = format!("SIP/2.0/{} {host}", dst.proto.via_name());
+    let mut v = String::with_capacity(48 + host.len() + branch.len());
+    v.push_str("SIP/2.0/");
+    v.push_str(dst.proto.via_name());
+    v.push(' ');
+    v.push_str(host);
     if port != dst.proto.default_port() {
-        v.push_str(&format!(":{port}"));
+        v.push(':');
+        v.push_str(&port.to_string());
     }
     v.push_str(";branch=");
     v.push_str(branch);

@@ -210,7 +210,7 @@ pub fn flush() {
         while let Some((socket, ..)) = rest.first() {
             let n = rest
                 .iter()
-                .take(64)
+                .take(MOST)
                 .take_while(|(s, ..)| s == socket)
                 .count();
             send_run(*socket, &rest[..n]);
@@ -223,6 +223,14 @@ pub fn flush() {
         }
         o.waiting = waiting;
     });
+}
+
+/// Most messages sent with one system call.
+const MOST: usize = 64;
+
+thread_local! {
+    /// Room for the headers of one `sendmmsg`, made once.
+    static HEADERS: RefCell<Option<MultiHeaders<SockaddrStorage>>> = const { RefCell::new(None) };
 }
 
 /// Sends messages of one socket, one system call for all of them where that works.
@@ -247,17 +255,19 @@ fn send_run(socket: SocketId, run: &[(SocketId, SocketAddr, Vec<u8>)]) {
             .iter()
             .map(|(_, a, _)| Some(SockaddrStorage::from(*a)))
             .collect();
-        let mut headers = MultiHeaders::preallocate(run.len(), None);
-        if let Ok(done) = sendmmsg(
-            listen.fd.as_raw_fd(),
-            &mut headers,
-            &slices,
-            &addrs,
-            [],
-            MsgFlags::empty(),
-        ) {
-            sent = done.count();
-        }
+        HEADERS.with_borrow_mut(|headers| {
+            let headers = headers.get_or_insert_with(|| MultiHeaders::preallocate(MOST, None));
+            if let Ok(done) = sendmmsg(
+                listen.fd.as_raw_fd(),
+                headers,
+                &slices,
+                &addrs,
+                [],
+                MsgFlags::empty(),
+            ) {
+                sent = done.count();
+            }
+        });
     }
     // What the kernel did not take in one go is tried singly, so that one bad destination does not
     // cost the messages behind it.

@@ -10,7 +10,7 @@ use super::value::Val;
 use crate::net::{ConnId, Proto, SocketId};
 use olelo_sip::edit::Edits;
 use olelo_sip::message::Message;
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Where a message came from and how.
@@ -142,7 +142,7 @@ pub struct Ctx {
     /// Bytes about to be sent, while `onsend_route` runs, and their destination.
     pub outgoing: Option<(Vec<u8>, SocketAddr, Proto)>,
     /// What modules remember about the message.
-    ext: Vec<Box<dyn Any>>,
+    ext: Vec<(TypeId, Box<dyn Any>)>,
 }
 
 impl Default for Ctx {
@@ -239,21 +239,32 @@ impl Ctx {
 
     /// What a module remembers about this message; made on first use.
     pub fn ext<T: Any + Default>(&mut self) -> &mut T {
-        let at = match self.ext.iter().position(|e| e.is::<T>()) {
+        let id = TypeId::of::<T>();
+        let at = match self.ext.iter().position(|(t, _)| *t == id) {
             Some(at) => at,
             None => {
-                self.ext.push(Box::<T>::default());
+                self.ext.push((id, Box::<T>::default()));
                 self.ext.len() - 1
             }
         };
         self.ext[at]
+            .1
             .downcast_mut()
             .expect("position found a value of this type")
     }
 
     /// What a module remembers, if it does.
     pub fn ext_ref<T: Any>(&self) -> Option<&T> {
-        self.ext.iter().find_map(|e| e.downcast_ref())
+        let id = TypeId::of::<T>();
+        let (_, e) = self.ext.iter().find(|(t, _)| *t == id)?;
+        e.downcast_ref()
+    }
+
+    /// What a module remembers, if it does, to change it.
+    pub fn ext_mut<T: Any>(&mut self) -> Option<&mut T> {
+        let id = TypeId::of::<T>();
+        let (_, e) = self.ext.iter_mut().find(|(t, _)| *t == id)?;
+        e.downcast_mut()
     }
 
     /// Adds a destination; false where there are too many.

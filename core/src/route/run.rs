@@ -312,8 +312,12 @@ pub fn onsend(ctx: &mut Ctx, bytes: &[u8], dst: &net::Dst) -> bool {
     if !engine.has(name) {
         return true;
     }
-    ctx.outgoing = Some((bytes.to_vec(), dst.addr, dst.proto));
+    let mut copy = net::reply::take_buffer();
+    copy.extend_from_slice(bytes);
+    ctx.outgoing = Some((copy, dst.addr, dst.proto));
     let outcome = call(ctx, name, None, super::function::ONSEND);
-    ctx.outgoing = None;
+    if let Some((copy, ..)) = ctx.outgoing.take() {
+        net::reply::give_back(copy);
+    }
     outcome != Outcome::Drop
 }

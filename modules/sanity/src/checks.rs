@@ -148,6 +148,9 @@ fn refuse(good: bool, reason: &'static str) -> Checked {
 }
 
 fn proxy_require(msg: &Message, known: &str) -> Result<(), Refused> {
+    if msg.header(HeaderName::ProxyRequire).is_none() {
+        return Ok(());
+    }
     let known: Vec<&[u8]> = known.split(',').map(|k| k.trim().as_bytes()).collect();
     let unknown: Vec<&[u8]> = sanity::unknown_proxy_require(msg, &known).collect();
     if unknown.is_empty() {

@@ -182,7 +182,7 @@ fn filter_ack(ctx: &mut Ctx) {
         .is_some_and(|t| t.starts_with(b"ol-") && t == core_reply::stateless_tag(ctx).as_bytes());
     if ours {
         stats::ACKS.inc();
-        event(ctx, &CB_FILTERED_ACK, "sl:filtered-ack");
+        event(ctx, &CB_FILTERED_ACK, "event_route[sl:filtered-ack]");
         ctx.end = End::Drop;
     }
 }
@@ -190,20 +190,19 @@ fn filter_ack(ctx: &mut Ctx) {
 /// A stateless reply goes out.
 fn reply_sent(ctx: &mut Ctx, code: u16, _reason: &str, _bytes: &[u8]) {
     stats::count(code);
-    event(ctx, &CB_RESPONSE_SENT, "sl:local-response");
+    event(ctx, &CB_RESPONSE_SENT, "event_route[sl:local-response]");
 }
 
-fn event(ctx: &mut Ctx, callback: &StrParam, name: &str) -> Outcome {
+/// `native` is the event's route in the native language; the event's name is inside its brackets.
+fn event(ctx: &mut Ctx, callback: &StrParam, native: &str) -> Outcome {
+    let name = || {
+        let inner = native.strip_prefix("event_route[");
+        inner.and_then(|n| n.strip_suffix(']')).unwrap_or(native)
+    };
     match callback.get() {
-        Some(cb) => run::event(ctx, cb, name),
-        None => {
-            let native = format!("event_route[{name}]");
-            if run::has(&native) {
-                run::event(ctx, &native, name)
-            } else {
-                Outcome::Missing
-            }
-        }
+        Some(cb) => run::event(ctx, cb, name()),
+        None if run::has(native) => run::event(ctx, native, name()),
+        None => Outcome::Missing,
     }
 }
 
