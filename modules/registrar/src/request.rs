@@ -80,9 +80,9 @@ impl Refusal {
 
 /// One contact asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
+pub struct Wanted<'m> {
     /// Address.
-    pub uri: Vec<u8>,
+    pub uri: &'m [u8],
     /// Seconds to live; 0 asks for removal.
     pub expires: i64,
     /// Preference, -1 for none.
@@ -99,37 +99,37 @@ pub struct Wanted {
 
 /// What a REGISTER asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Register {
+pub struct Register<'m> {
     /// Address of record.
     pub aor: Vec<u8>,
     /// `Contact: *`.
     pub star: bool,
     /// Contacts.
-    pub contacts: Vec<Wanted>,
+    pub contacts: Vec<Wanted<'m>>,
     /// Call-ID.
-    pub call_id: Vec<u8>,
+    pub call_id: &'m [u8],
     /// CSeq.
     pub cseq: u32,
     /// Value of Path, as it is to be stored.
     pub path: Vec<u8>,
     /// User-Agent.
-    pub user_agent: Vec<u8>,
+    pub user_agent: &'m [u8],
     /// Socket to store.
     pub socket: Option<SocketId>,
     /// The client uses outbound (RFC 5626).
     pub outbound: bool,
 }
 
-impl Register {
+impl<'m> Register<'m> {
     /// Reads the request in `ctx`. `uri` stands in for To; `fixed` leaves the ranges of expiry alone.
-    pub fn read(ctx: &Ctx, uri: Option<&[u8]>, fixed: bool) -> Result<Register, Refusal> {
+    pub fn read(ctx: &'m Ctx, uri: Option<&[u8]>, fixed: bool) -> Result<Self, Refusal> {
         let msg = &ctx.msg;
         let buf = msg.buf();
         let to = msg.to().ok_or(Refusal::BadMessage)?;
         let mut r = Register {
-            call_id: msg.call_id().ok_or(Refusal::BadMessage)?.to_vec(),
+            call_id: msg.call_id().ok_or(Refusal::BadMessage)?,
             cseq: msg.cseq().ok_or(Refusal::BadMessage)?.number,
-            user_agent: msg.user_agent().unwrap_or_default().to_vec(),
+            user_agent: msg.user_agent().unwrap_or_default(),
             socket: socket(ctx),
             ..Register::default()
         };
@@ -174,7 +174,7 @@ impl Register {
                 !instance.is_empty() && (supports(ctx, b"outbound") || REGID_MODE.is_on())
             });
             r.contacts.push(Wanted {
-                uri: uri.to_vec(),
+                uri,
                 expires: expires(ctx, c.expires.map(i64::from).or(header_expires), fixed)?,
                 q: q(ctx, c.q),
                 received,

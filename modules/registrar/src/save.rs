@@ -14,6 +14,8 @@ use olelo_sip::Method;
 use olelo_sip::contact::format_q;
 use olelo_usrloc::store::{aor_hash, insert_ordered, new_ruid};
 use olelo_usrloc::{Contact, DESC_TIME_ORDER, Record, Table, now, same_contact};
+use std::cell::OnceCell;
+use std::io::Write;
 
 /// Send no reply.
 pub const NO_REPLY: i64 = 0x02;
@@ -61,7 +63,12 @@ pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>
         *ctx.ext::<Kept>() = Kept(Some(status));
         return code;
     }
-    ctx.ext::<ReplyHeaders>().0.extend_from_slice(&headers);
+    let asked = &mut ctx.ext::<ReplyHeaders>().0;
+    if asked.is_empty() {
+        *asked = headers;
+    } else {
+        asked.extend_from_slice(&headers);
+    }
     send(ctx, status);
     code
 }
@@ -82,11 +89,12 @@ fn send(ctx: &mut Ctx, (code, reason): (u16, &str)) -> bool {
 fn store(
     ctx: &Ctx,
     table: &'static Table,
-    r: &Register,
+    r: &Register<'_>,
     flags: i64,
 ) -> Result<(Done, Record), (Refusal, Vec<u8>)> {
     let most = cfg_int(ctx, b"max_contacts").unwrap_or_else(|| MAX_CONTACTS.get());
-    let ruids: Vec<String> = r.contacts.iter().map(|_| new_ruid()).collect();
+    // A contact that is registered again keeps its id: one is made only where it is needed.
+    let ruids: Vec<OnceCell<String>> = r.contacts.iter().map(|_| OnceCell::new()).collect();
     for _ in 0..32 {
         let old = table.read(&r.aor);
         if r.is_query() {
@@ -97,12 +105,9 @@ fn store(
             Ok(p) => p,
             Err(why) => return Err((why, contact_header(ctx, &old, r, false))),
         };
-        match table.commit(&r.aor, &old, &list) {
-            Ok(true) => {
-                drop(list);
-                return Ok((done, table.read(&r.aor)));
-            }
-            Ok(false) => {}
+        match table.commit_record(&r.aor, &old, &list) {
+            Ok(Some(stored)) => return Ok((done, stored)),
+            Ok(None) => {}
             Err(e) => {
                 olelo_core::error!("registrar", "registration not stored: {e}");
                 return Err((Refusal::Internal, Vec::new()));
@@ -115,9 +120,9 @@ fn store(
 /// The contacts after this request (RFC 3261 §10.3 steps 6 and 7). Pure.
 fn plan<'a>(
     ctx: &Ctx,
-    r: &'a Register,
+    r: &'a Register<'_>,
     old: &'a Record,
-    ruids: &'a [String],
+    ruids: &'a [OnceCell<String>],
     flags: i64,
     most: i64,
 ) -> Result<(Vec<Contact<'a>>, Done), Refusal> {
@@ -138,13 +143,13 @@ fn plan<'a>(
     let mut mark = |d: Done| done = done.max(Some(d));
     for (wanted, ruid) in r.contacts.iter().zip(ruids) {
         let mut new = Contact {
-            uri: &wanted.uri,
+            uri: wanted.uri,
             received: &wanted.received,
             path: &r.path,
-            call_id: &r.call_id,
-            user_agent: &r.user_agent,
+            call_id: r.call_id,
+            user_agent: r.user_agent,
             instance: &wanted.instance,
-            ruid: ruid.as_bytes(),
+            ruid: b"",
             expires: now + wanted.expires,
             modified: now,
             q: wanted.q,
@@ -186,6 +191,9 @@ fn plan<'a>(
             list.remove(at);
         }
         if wanted.expires > 0 {
+            if new.ruid.is_empty() {
+                new.ruid = ruid.get_or_init(new_ruid).as_bytes();
+            }
             insert_ordered(&mut list, new, newest_first);
             mark(if at.is_some() {
                 Done::Updated
@@ -213,7 +221,7 @@ fn plan<'a>(
     Ok((list, done.unwrap_or(Done::Inserted)))
 }
 
-fn accepted_headers(ctx: &Ctx, record: &Record, r: &Register) -> Vec<u8> {
+fn accepted_headers(ctx: &Ctx, record: &Record, r: &Register<'_>) -> Vec<u8> {
     let mut out = contact_header(ctx, record, r, true);
     if !r.path.is_empty()
         && (PATH_MODE.get() >= 2 || PATH_MODE.get() == 1 && supports(ctx, b"path"))
@@ -264,9 +272,9 @@ fn refused_headers(ctx: &Ctx, why: Refusal, mut out: Vec<u8>) -> Vec<u8> {
 }
 
 /// The Contact line that lists what is stored; nothing where nothing is.
-fn contact_header(ctx: &Ctx, record: &Record, r: &Register, with_gruu: bool) -> Vec<u8> {
+fn contact_header(ctx: &Ctx, record: &Record, r: &Register<'_>, with_gruu: bool) -> Vec<u8> {
     let now = now();
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(record.size() + 64);
     let gruu = with_gruu && GRUU_ENABLED.is_on() && supports(ctx, b"gruu");
     for c in record.valid(now) {
         out.extend_from_slice(if out.is_empty() {
@@ -281,9 +289,9 @@ fn contact_header(ctx: &Ctx, record: &Record, r: &Register, with_gruu: bool) -> 
             out.extend_from_slice(format_q(c.q as u16).as_bytes());
         }
         let left = if c.expires == 0 { 0 } else { c.expires - now };
-        out.extend_from_slice(format!(";expires={left}").as_bytes());
+        let _ = write!(out, ";expires={left}");
         if let (Some(name), false) = (RECEIVED_PARAM.get(), c.received.is_empty()) {
-            out.extend_from_slice(format!(";{name}=\"").as_bytes());
+            let _ = write!(out, ";{name}=\"");
             out.extend_from_slice(c.received);
             out.push(b'"');
         }
@@ -296,7 +304,7 @@ fn contact_header(ctx: &Ctx, record: &Record, r: &Register, with_gruu: bool) -> 
             out.push(b'"');
         }
         if c.reg_id > 0 {
-            out.extend_from_slice(format!(";reg-id={}", c.reg_id).as_bytes());
+            let _ = write!(out, ";reg-id={}", c.reg_id);
         }
     }
     if !out.is_empty() {
@@ -307,7 +315,7 @@ fn contact_header(ctx: &Ctx, record: &Record, r: &Register, with_gruu: bool) -> 
 
 /// `pub-gruu` and `temp-gruu` (RFC 5627 §5). The temporary one carries the record's unique id and
 /// the hash of its address of record, so that it is found without an index.
-fn push_gruus(ctx: &Ctx, c: &Contact<'_>, r: &Register, out: &mut Vec<u8>) {
+fn push_gruus(ctx: &Ctx, c: &Contact<'_>, r: &Register<'_>, out: &mut Vec<u8>) {
     let Some(uri) = ctx.msg.to().and_then(|t| t.uri(ctx.msg.buf()).ok()) else {
         return;
     };

@@ -183,6 +183,11 @@ impl Record {
         self.bytes.is_empty()
     }
 
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The contacts in order of preference, those that have ended included.
     pub fn contacts(&self) -> Contacts<'_> {
         Contacts(head(&self.bytes).map_or(&[], |h| h.contacts))
@@ -256,7 +261,19 @@ fn put(out: &mut Vec<u8>, mut n: u64) {
     out.push(n as u8);
 }
 
+#[inline]
 fn get(r: &mut &[u8]) -> Option<u64> {
+    // Most numbers take one byte.
+    if let Some((&b, rest)) = r.split_first()
+        && b < 0x80
+    {
+        *r = rest;
+        return Some(u64::from(b));
+    }
+    get_long(r)
+}
+
+fn get_long(r: &mut &[u8]) -> Option<u64> {
     let mut n = 0;
     for shift in (0..64).step_by(7) {
         let (&b, rest) = r.split_first()?;
@@ -269,6 +286,7 @@ fn get(r: &mut &[u8]) -> Option<u64> {
     None
 }
 
+#[inline]
 fn text<'a>(r: &mut &'a [u8]) -> Option<&'a [u8]> {
     let n = get(r)? as usize;
     let (head, tail) = r.split_at_checked(n)?;

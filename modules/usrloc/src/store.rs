@@ -11,6 +11,7 @@ use olelo_core::{proc, timer};
 use olelo_mem::heap::Tag;
 use olelo_mem::table::{BucketGuard, NodeId, Table as Buckets, TableError};
 use olelo_mem::words::Words;
+use std::cell::Cell;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, RwLock};
@@ -152,7 +153,24 @@ pub fn new_ruid() -> String {
         None => u64::from(SEEN.fetch_add(1, Ordering::Relaxed)) + 1,
     };
     let started = olelo_core::server::try_server().map_or(0, |s| s.started_at);
-    format!("uloc-{:x}-{:x}-{count:x}", started, std::process::id())
+    format!("uloc-{:x}-{:x}-{count:x}", started, process_id())
+}
+
+/// This process' id without a system call each time. A fork takes the memory along, but the child
+/// has another slot.
+fn process_id() -> u32 {
+    thread_local! {
+        static KNOWN_ID: Cell<(u16, u32)> = const { Cell::new((u16::MAX, 0)) };
+    }
+    let slot = olelo_mem::slot::current_slot();
+    match KNOWN_ID.get() {
+        (s, id) if s == slot && id != 0 => id,
+        _ => {
+            let id = std::process::id();
+            KNOWN_ID.set((slot, id));
+            id
+        }
+    }
 }
 
 /// The hash of an address of record: shown as `aorhash`, and part of temporary GRUUs.
@@ -201,7 +219,9 @@ pub fn expire_bucket(bucket: u32, now: i64) -> usize {
         };
         let kept: Vec<Contact<'_>> = record.valid(now).collect();
         // Changed meanwhile: the next sweep sees it again.
-        if t.store(record.aor(), &record, &kept).unwrap_or(false) {
+        if t.store(record.aor(), &record, &kept)
+            .is_ok_and(|stored| stored.is_some())
+        {
             for c in record.contacts().filter(|c| !c.is_valid(now)) {
                 gone += 1;
                 t.count(2, 1);
@@ -266,13 +286,21 @@ impl Table {
         old: &Record,
         contacts: &[Contact<'_>],
     ) -> Result<bool, StoreError> {
-        if !self.store(aor, old, contacts)? {
-            return Ok(false);
-        }
-        if !CHANGED.list().is_empty() {
+        Ok(self.commit_record(aor, old, contacts)?.is_some())
+    }
+
+    /// As [`Table::commit`]; gives what is stored now, or `None` where somebody else was faster.
+    pub fn commit_record(
+        &'static self,
+        aor: &[u8],
+        old: &Record,
+        contacts: &[Contact<'_>],
+    ) -> Result<Option<Record>, StoreError> {
+        let new = self.store(aor, old, contacts)?;
+        if new.is_some() && !CHANGED.list().is_empty() {
             self.tell_differences(aor, old, contacts);
         }
-        Ok(true)
+        Ok(new)
     }
 
     /// Reads, lets `change` decide, and stores; again where somebody else was faster. `change` gives
@@ -317,12 +345,13 @@ impl Table {
         });
     }
 
+    /// What was stored (nothing, where there are no contacts); `None` if `old` is no longer there.
     fn store(
         &self,
         aor: &[u8],
         old: &Record,
         contacts: &[Contact<'_>],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
         let store = STORE.get().ok_or(StoreError::NotReady)?;
         let shown = || String::from_utf8_lossy(aor).into_owned();
         if contacts.len() > MAX_CONTACTS {
@@ -335,8 +364,8 @@ impl Table {
             .locate(&guard, aor)
             .map(|(id, now)| (id, now == old.bytes));
         match (found, contacts.is_empty()) {
-            (Some((_, false)), _) => return Ok(false),
-            (None, _) if !old.is_empty() => return Ok(false),
+            (Some((_, false)), _) => return Ok(None),
+            (None, _) if !old.is_empty() => return Ok(None),
             (None, true) => {}
             (None, false) => {
                 guard
@@ -361,7 +390,10 @@ impl Table {
             i64::from(!contacts.is_empty()) - i64::from(!old.is_empty()),
         );
         self.count(1, contacts.len() as i64 - old.contacts().count() as i64);
-        Ok(true)
+        if contacts.is_empty() {
+            bytes.clear();
+        }
+        Ok(Some(Record { bytes }))
     }
 
     fn tell_differences(&'static self, aor: &[u8], old: &Record, new: &[Contact<'_>]) {
