@@ -11,8 +11,8 @@ use olelo_core::route::ctx::{Ctx, End};
 use olelo_core::route::engine::Outcome;
 use olelo_core::route::function::Function;
 use olelo_core::route::value::Val;
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -43,7 +43,7 @@ pub struct State {
     lua: mlua::Lua,
     raw: *mut lua_State,
     /// Registry references of routes looked up before; 0 for a name that is no function.
-    routes: RefCell<HashMap<String, c_int>>,
+    routes: RefCell<FxHashMap<String, c_int>>,
     /// Milliseconds of CPU that one message may use.
     time_limit_ms: i64,
 }
@@ -285,6 +285,14 @@ unsafe extern "C-unwind" fn thunk(l: *mut lua_State) -> c_int {
     unsafe {
         let f = ffi::lua_touserdata(l, ffi::lua_upvalueindex(1)).cast::<Function>();
         match run_export(l, f) {
+            Ran::Int(i) => {
+                ffi::lua_pushnumber(l, i as f64);
+                1
+            }
+            Ran::Bool(b) => {
+                ffi::lua_pushboolean(l, c_int::from(b));
+                1
+            }
             Ran::Value => push_result(l),
             Ran::Complaint => {
                 ffi::luaL_where(l, 1);
@@ -307,6 +315,11 @@ unsafe extern "C-unwind" fn thunk(l: *mut lua_State) -> c_int {
 }
 
 enum Ran {
+    /// A number: most exports return one, and it needs no place to wait in.
+    Int(i64),
+    /// A boolean, likewise.
+    Bool(bool),
+    /// What `RESULT` holds.
     Value,
     Complaint,
     End,
@@ -373,8 +386,14 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
             if ctx.end != End::None {
                 return Ran::End;
             }
-            RESULT.set(v);
-            Ran::Value
+            match v {
+                Val::Int(i) => Ran::Int(i),
+                Val::Bool(b) => Ran::Bool(b),
+                v => {
+                    RESULT.set(v);
+                    Ran::Value
+                }
+            }
         }
         Ok(Err(e)) => complain(e.0),
         Err(_) => complain(format!(
