@@ -10,6 +10,7 @@ use olelo_core::hooks::ReplyVerdict;
 use olelo_core::net::{self, Dst, target};
 use olelo_core::route::module::ExtraProcess;
 use olelo_core::server::server;
+use olelo_ipc::signals::stopping;
 use olelo_mem::words::Words;
 use olelo_sip::build::{LocalRequest, local_request};
 use olelo_usrloc::{Contact, Record, store};
@@ -62,7 +63,13 @@ fn run(index: usize) {
     let share = all.div_ceil(interval);
     let mut next = 0;
     loop {
-        std::thread::sleep(Duration::from_secs(1));
+        // In short naps: the end of the server shall not wait for this process.
+        for _ in 0..4 {
+            std::thread::sleep(Duration::from_millis(250));
+            if stopping() {
+                return;
+            }
+        }
         let on = ENABLED
             .get()
             .and_then(|w| w.get(0))

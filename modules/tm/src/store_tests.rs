@@ -226,3 +226,62 @@ fn routes_and_avps_stay_with_the_transaction() {
     assert_eq!(call.as_deref(), Some(&b"attrs"[..]));
     Open::node(id).unwrap().delete();
 }
+
+/// The worker that relayed a request is still in its script when the last leg fails: another one
+/// runs the failure route. The script's end must neither take its mark away nor the transaction.
+#[test]
+fn a_script_that_ends_late_leaves_the_failure_route_of_another_alone() {
+    let _one = alone();
+    let (mut ctx, id) = new("late");
+    let now = monotonic_ms();
+    let mut open = Open::node(id).unwrap();
+    open.tx.start_leg(Leg::default(), now);
+    open.tx.head.put(flag::HAS_FAILURE, true);
+    open.tx
+        .on_reply(0, 486, now, false, &crate::params::rules());
+    assert_eq!(open.tx.active(), 0);
+    open.set_mark(Some((Mark::Busy, 77)));
+    open.commit();
+    crate::script_ended(&mut ctx);
+    let open = Open::node(id).unwrap();
+    assert_eq!(open.mark(), Some((Mark::Busy, 77)));
+    assert!(!open.tx.head.has(flag::RELEASED));
+    open.delete();
+}
+
+/// The same, one step earlier: the last leg's end is recorded, nobody has begun to finish.
+#[test]
+fn a_script_that_ends_between_the_last_reply_and_its_consequence_finishes() {
+    let _one = alone();
+    let (mut ctx, id) = new("between");
+    let now = monotonic_ms();
+    let mut open = Open::node(id).unwrap();
+    open.tx.start_leg(Leg::default(), now);
+    open.tx
+        .on_reply(0, 486, now, false, &crate::params::rules());
+    open.commit();
+    crate::script_ended(&mut ctx);
+    let open = Open::node(id).unwrap();
+    assert!(open.tx.head.answered());
+    assert_eq!(open.tx.head.code, 486);
+    open.delete();
+}
+
+#[test]
+fn a_reply_has_the_body_that_the_script_asked_for() {
+    let _one = alone();
+    let (mut ctx, id) = new("body");
+    ctx.ext::<olelo_core::net::reply::ReplyBody>().0 =
+        Some((b"text/plain".to_vec(), b"sorry".to_vec()));
+    let busy = crate::upstream::Answer {
+        code: 486,
+        reason: "Busy Here",
+        ..Default::default()
+    };
+    crate::upstream::answer(&mut ctx, id, &busy);
+    let open = Open::node(id).unwrap();
+    let kept = String::from_utf8(open.piece(Piece::Reply).unwrap().to_vec()).unwrap();
+    assert!(kept.contains("Content-Type: text/plain\r\n"), "{kept}");
+    assert!(kept.ends_with("Content-Length: 5\r\n\r\nsorry"), "{kept}");
+    open.delete();
+}
