@@ -38,6 +38,7 @@ mod received;
 mod relay;
 mod revive;
 mod script;
+mod settings;
 mod state;
 pub mod stats;
 mod store;

@@ -1,7 +1,7 @@
 //! The functions that scripts call. Return values as documented: above 0 true, below 0 false, 0 ends
 //! the route.
 
-use crate::attrs::{self, Attr};
+use crate::attrs::Attr;
 use crate::cancel;
 use crate::ids;
 use crate::lookup::{self, AckOf, Created};
@@ -9,6 +9,7 @@ use crate::mine::{Side, mine, mine_ref, node};
 use crate::params;
 use crate::received;
 use crate::relay::{self, Target};
+use crate::settings::{set_flag, set_fr, set_life, set_retr, set_route, t_drop_replies, t_is_set};
 use crate::state::{Tx, flag, leg_flag};
 use crate::store::{Open, Piece};
 use crate::timers;
@@ -26,8 +27,8 @@ use std::collections::HashMap;
 
 const REQ_FAIL: Routes = Routes(REQUEST.0 | FAILURE.0 | EVENT.0);
 const SETTERS: Routes = Routes(REQUEST.0 | FAILURE.0 | TM_ONREPLY.0 | BRANCH.0 | EVENT.0);
-const TRUE: i64 = 1;
-const FALSE: i64 = -1;
+pub(crate) const TRUE: i64 = 1;
+pub(crate) const FALSE: i64 = -1;
 
 /// All functions.
 pub fn functions() -> Vec<Function> {
@@ -188,7 +189,7 @@ fn asking() -> Vec<Function> {
     ]
 }
 
-fn rc(b: bool) -> i64 {
+pub(crate) fn rc(b: bool) -> i64 {
     if b { TRUE } else { FALSE }
 }
 
@@ -561,155 +562,6 @@ pub fn send_text(
         notify,
     };
     uac::request(&r).map_err(|e| e.to_string())
-}
-
-fn set_route(ctx: &mut Ctx, what: Attr, name: &str) -> i64 {
-    let value = (!name.is_empty()).then(|| name.to_string());
-    let m = mine(ctx);
-    let place = match what {
-        Attr::OnFailure => &mut m.on_failure,
-        Attr::OnBranchFailure => &mut m.on_branch_failure,
-        Attr::OnBranch => &mut m.on_branch,
-        _ => &mut m.on_reply,
-    };
-    *place = value;
-    // A reply route changes its transaction at once; others when they relay.
-    if matches!(m.side, Side::Reply { .. })
-        && let Some(mut open) = m.node.and_then(Open::node)
-    {
-        let all = attrs::with(open.attrs(), what, name.as_bytes());
-        open.set(Piece::Attrs, &all);
-        match what {
-            Attr::OnFailure => open.tx.head.put(flag::HAS_FAILURE, !name.is_empty()),
-            Attr::OnReply => open.tx.head.put(flag::HAS_REPLY, !name.is_empty()),
-            _ => {}
-        }
-        open.commit();
-    }
-    TRUE
-}
-
-fn t_is_set(ctx: &mut Ctx, target: &str) -> i64 {
-    let what = match target {
-        "failure_route" => Attr::OnFailure,
-        "branch_route" => Attr::OnBranch,
-        "onreply_route" => Attr::OnReply,
-        "branch_failure_route" => Attr::OnBranchFailure,
-        _ => {
-            olelo_core::error!(
-                "tm",
-                "t_is_set: \"{target}\" is none of branch_route, failure_route, onreply_route, branch_failure_route"
-            );
-            return FALSE;
-        }
-    };
-    let m = mine(ctx);
-    let own = match what {
-        Attr::OnFailure => &m.on_failure,
-        Attr::OnBranch => &m.on_branch,
-        Attr::OnReply => &m.on_reply,
-        _ => &m.on_branch_failure,
-    };
-    if own.is_some() {
-        return TRUE;
-    }
-    let in_reply = matches!(m.side, Side::Reply { .. });
-    let open = m.node.filter(|_| in_reply).and_then(Open::node);
-    rc(open.is_some_and(|o| attrs::get(o.attrs(), what).is_some()))
-}
-
-fn t_drop_replies(ctx: &mut Ctx, mode: Option<&str>) -> i64 {
-    mine(ctx).drop_replies = Some(match mode {
-        Some("n") => b'n',
-        Some("l") => b'l',
-        _ => b'a',
-    });
-    TRUE
-}
-
-fn as_ms(v: i64) -> u32 {
-    u32::try_from(v).unwrap_or(0)
-}
-
-fn set_fr(ctx: &mut Ctx, fr_inv: i64, fr: i64) -> i64 {
-    let (fr_inv, fr) = (as_ms(fr_inv), as_ms(fr));
-    let m = mine(ctx);
-    if fr != 0 {
-        m.timers[0] = fr;
-    }
-    if fr_inv != 0 {
-        m.timers[1] = fr_inv;
-    }
-    change(ctx, |t| t.set_fr(fr, fr_inv, monotonic_ms()))
-}
-
-fn set_retr(ctx: &mut Ctx, t1: i64, t2: i64) -> i64 {
-    let new = [as_ms(t1), as_ms(t2)];
-    let m = mine(ctx);
-    for (own, n) in m.timers[2..].iter_mut().zip(new) {
-        if n != 0 {
-            *own = n;
-        }
-    }
-    change(ctx, |t| {
-        let h = &mut t.head;
-        let was = h.t2;
-        for (own, n) in [&mut h.t1, &mut h.t2].into_iter().zip(new) {
-            if n != 0 {
-                *own = n.max(10);
-            }
-        }
-        let (t1, t2) = (h.t1, h.t2);
-        for l in t.legs.iter_mut().filter(|l| l.resend != 0) {
-            l.interval = if l.interval >= was {
-                t2
-            } else {
-                (t1 / 2).max(1)
-            };
-        }
-    })
-}
-
-fn set_life(ctx: &mut Ctx, inv: i64, noninv: i64) -> i64 {
-    let new = [as_ms(inv), as_ms(noninv)];
-    let m = mine(ctx);
-    for (own, n) in m.life.iter_mut().zip(new) {
-        if n != 0 {
-            *own = n;
-        }
-    }
-    change(ctx, |t| {
-        let n = new[usize::from(!t.head.has(flag::INVITE))];
-        if n == 0 {
-            return;
-        }
-        let end = t.head.created + u64::from(n);
-        t.head.life_end = end;
-        for l in t.legs.iter_mut().filter(|l| l.fr_at != 0) {
-            l.fr_at = l.fr_at.min(end);
-        }
-    })
-}
-
-fn set_flag(ctx: &mut Ctx, f: u32, on: bool) -> i64 {
-    let m = mine(ctx);
-    m.set_flags &= !f;
-    m.clear_flags &= !f;
-    if on {
-        m.set_flags |= f;
-    } else {
-        m.clear_flags |= f;
-    }
-    change(ctx, |t| t.head.put(f, on))
-}
-
-/// Changes the message's transaction, where it has one.
-fn change(ctx: &mut Ctx, f: impl FnOnce(&mut Tx)) -> i64 {
-    let Some(mut open) = node(ctx).and_then(Open::node) else {
-        return TRUE;
-    };
-    f(&mut open.tx);
-    rc(open.commit())
 }
 
 /// Asks the message's transaction; false where it has none.
