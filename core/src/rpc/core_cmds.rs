@@ -389,18 +389,25 @@ fn sockets_list(_: &Params) -> Answer {
 }
 
 fn aliases_list(_: &Params) -> Answer {
-    let c = &crate::server().config;
+    let any = || "*".to_string();
     let alias = |a: &olelo_cfg::ast::Alias| {
-        let proto = a.proto.map_or("*", |p| p.as_str());
-        text(format!(
-            "{proto}:{}:{}",
-            a.host,
-            a.port.map_or("*".into(), |p| p.to_string())
-        ))
+        fields([
+            (
+                "proto",
+                text(a.proto.map_or_else(any, |p| p.as_str().to_string())),
+            ),
+            ("address", text(a.host.clone())),
+            ("port", text(a.port.map_or_else(any, |p| p.to_string()))),
+        ])
     };
+    let all = crate::server()
+        .config
+        .aliases
+        .iter()
+        .map(|a| ("alias".to_string(), alias(a)));
     Ok(vec![fields([
-        ("myself_callbacks", Value::Int(0)),
-        ("alias", Value::Array(c.aliases.iter().map(alias).collect())),
+        ("myself_callbacks", text("no")),
+        ("aliases", Value::Struct(all.collect())),
     ])])
 }
 

@@ -153,7 +153,7 @@ fn datagram(bytes: &[u8]) -> Option<Vec<u8>> {
 fn answer(p: Packet) -> Vec<u8> {
     let body = match p.body {
         Body::Request(name, args) => match rpc::run(&name, &Params(args)) {
-            Ok(values) => Body::Reply(values),
+            Ok(values) => Body::Reply(values.into_iter().map(without_arrays).collect()),
             Err(f) => Body::Fault(i64::from(f.code), f.message),
         },
         _ => Body::Fault(400, "not a request".into()),
@@ -162,6 +162,26 @@ fn answer(p: Packet) -> Vec<u8> {
         cookie: p.cookie,
         body,
     })
+}
+
+/// kamcmd reads arrays at the top only: one inside is sent as a structure of nameless members, which
+/// it prints the same way and which JSON clients turn back into an array.
+fn without_arrays(v: Value) -> Value {
+    match v {
+        Value::Array(items) => Value::Struct(
+            items
+                .into_iter()
+                .map(|i| (String::new(), without_arrays(i)))
+                .collect(),
+        ),
+        Value::Struct(members) => Value::Struct(
+            members
+                .into_iter()
+                .map(|(n, v)| (n, without_arrays(v)))
+                .collect(),
+        ),
+        plain => plain,
+    }
 }
 
 impl Client {

@@ -86,7 +86,7 @@ impl Client {
                 Some((p, used)) => {
                     self.input.drain(..used);
                     return match p.body {
-                        Body::Reply(v) => Ok(v),
+                        Body::Reply(v) => Ok(v.into_iter().map(with_arrays).collect()),
                         Body::Fault(code, why) => Err(format!("{code} {why}")),
                         Body::Request(..) => Err("the server sent a request".into()),
                     };
@@ -98,6 +98,19 @@ impl Client {
                 },
             }
         }
+    }
+}
+
+/// Structures of nameless members are arrays: BINRPC's clients know no others inside of a value.
+fn with_arrays(v: Value) -> Value {
+    match v {
+        Value::Struct(m) if !m.is_empty() && m.iter().all(|(n, _)| n.is_empty()) => {
+            Value::Array(m.into_iter().map(|(_, v)| with_arrays(v)).collect())
+        }
+        Value::Struct(m) => {
+            Value::Struct(m.into_iter().map(|(n, v)| (n, with_arrays(v))).collect())
+        }
+        plain => plain,
     }
 }
 
