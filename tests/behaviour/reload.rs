@@ -104,12 +104,14 @@ fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
 fn hangup_reloads_too() {
     let server = Setup::lua(&script("1")).start();
     let mut phone = Phone::udp("a", server.addr);
-    server.write_script(&script("2"));
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(server.pid()),
-        nix::sys::signal::Signal::SIGHUP,
-    )
-    .expect("sent");
-    server.wait_for_log("reloaded: generation 2");
-    assert_eq!(ask(&mut phone), "v22");
+    let before = server.processes();
+    for n in 2..5 {
+        server.write_script(&script(&n.to_string()));
+        let main = nix::unistd::Pid::from_raw(server.pid());
+        nix::sys::signal::kill(main, nix::sys::signal::Signal::SIGHUP).expect("sent");
+        server.wait_for_log(&format!("reloaded: generation {n}"));
+        assert_eq!(ask(&mut phone), format!("v{n}{n}"));
+        // The process that reloaded is gone before the next may start.
+        server.eventually("the reloader is gone", || server.processes() == before);
+    }
 }

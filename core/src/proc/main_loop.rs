@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use olelo_ipc::process::{self, table};
 use olelo_ipc::signals::{self, Death, Fork, MainSignals};
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// What runs in a slot.
@@ -51,6 +52,11 @@ pub struct Crash {
     /// Beginning of the message it worked on, if it worked on one.
     pub message: Option<String>,
 }
+
+/// The slot of the process that reloads upon SIGHUP.
+static RELOADER: AtomicU16 = AtomicU16::new(0);
+/// Its description; it is listed only while it runs.
+pub(crate) const RELOADER_NAME: &str = "reloader";
 
 static TCP_SLOTS: RwLock<Vec<u16>> = RwLock::new(Vec::new());
 
@@ -174,6 +180,7 @@ fn plan(server: &'static Server) -> Result<Vec<Job>, String> {
             );
         }
     }
+    RELOADER.store(take(rank::NOSIP, false, RELOADER_NAME)?, Ordering::Relaxed);
     let tcp_slots = TCP_SLOTS.read().map(|t| t.clone()).unwrap_or_default();
     for (i, slot) in tcp_slots.into_iter().enumerate() {
         add(
@@ -234,6 +241,11 @@ fn bury(server: &Server, jobs: &mut [Job], d: Death) {
         .iter_mut()
         .find(|j| table().get(j.slot).is_some_and(|s| s.pid() == d.pid))
     else {
+        let reloader = table().get(RELOADER.load(Ordering::Relaxed));
+        if let Some(slot) = reloader.filter(|s| s.pid() == d.pid) {
+            olelo_mem::repair_all(slot.slot());
+            slot.set_pid(0);
+        }
         return;
     };
     let Some(slot) = table().get(job.slot) else {
@@ -305,13 +317,21 @@ fn wait_for_engines(jobs: &[Job]) {
     signals::wait_until(Duration::from_secs(10), ready);
 }
 
-/// SIGHUP: reload the routing. Main keeps clear of files and canaries, a child does the work.
+/// SIGHUP: reload the routing. Main keeps clear of files and canaries, a child does the work, in a
+/// slot of its own: memory and locks are owned by slots.
 fn hang_up(signals: &MainSignals, me: i32) {
+    let Some(slot) = table().get(RELOADER.load(Ordering::Relaxed)) else {
+        return;
+    };
+    if slot.pid() != 0 {
+        crate::notice!("core", "a reload is under way already");
+        return;
+    }
     match signals::fork() {
         Ok(Fork::Child) => {
             signals.unblock();
+            olelo_mem::slot::set_current_slot(slot.slot());
             signals::child_setup(me);
-            // Shares main's slot, which holds no memory of its own while the child runs.
             let code = match crate::route::generation::reload() {
                 Ok(r) => {
                     crate::notice!(
@@ -329,7 +349,7 @@ fn hang_up(signals: &MainSignals, me: i32) {
             };
             signals::exit_now(code);
         }
-        Ok(Fork::Parent(_)) => {}
+        Ok(Fork::Parent(pid)) => slot.start(pid),
         Err(e) => crate::error!("core", "can't fork to reload: {e}"),
     }
 }

@@ -279,6 +279,7 @@ fn ps(_: &Params) -> Answer {
 fn psx(_: &Params) -> Answer {
     Ok(process::table()
         .iter()
+        .filter(|s| s.pid() != 0 || s.description() != crate::proc::main_loop::RELOADER_NAME)
         .map(|s| {
             fields([
                 ("IDX", Value::Int(s.slot().into())),
