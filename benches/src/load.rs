@@ -49,6 +49,12 @@ fn closed_loop(
     let mut flying: HashMap<u64, Instant> = HashMap::new();
     let (mut next, mut out, mut buf) = (0, Outcome::default(), [0u8; 4096]);
     while next < count || !flying.is_empty() {
+        // A server that refuses everything is found out early.
+        if out.failed > 1000 && out.done == 0 {
+            return Err(io::Error::other(
+                "no transaction succeeded; look at the server's log",
+            ));
+        }
         while flying.len() < WINDOW && next < count {
             s.send_to(make(me, next).as_bytes(), server)?;
             flying.insert(next, Instant::now());

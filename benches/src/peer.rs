@@ -94,7 +94,7 @@ impl Program {
         }
         let d = dir.display();
         c.push_str(&format!(
-            "modparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\nmodparam(\"usrloc\", \"hash_size\", 14)\nmodparam(\"registrar\", \"max_expires\", 3600)\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"
+            "modparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\nmodparam(\"usrloc\", \"hash_size\", 14)\nmodparam(\"usrloc\", \"preload\", \"location\")\nmodparam(\"registrar\", \"max_expires\", 3600)\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"
         ));
         c
     }
