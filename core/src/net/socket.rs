@@ -151,6 +151,21 @@ pub fn host_text(ip: IpAddr) -> String {
     }
 }
 
+/// `sip:address:port`, with the transport where it isn't UDP or where asked for.
+pub fn sip_uri(a: SocketAddr, p: Proto, transport: bool) -> String {
+    let base = format!("sip:{}:{}", host_text(a.ip()), a.port());
+    if transport || p != Proto::Udp {
+        format!("{base};transport={}", p.name())
+    } else {
+        base
+    }
+}
+
+/// `udp:address:port`.
+pub fn socket_text(a: SocketAddr, p: Proto) -> String {
+    format!("{}:{}:{}", p.name(), host_text(a.ip()), a.port())
+}
+
 /// Splits `host[:port]`, `[v6]:port` or `v6`.
 pub fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {

@@ -5,8 +5,8 @@
 
 use super::{main_loop, rank};
 use crate::config::CoreConfig;
+use crate::net::Proto;
 use crate::net::socket::Sockets;
-use crate::net::{Proto, tcp};
 use crate::route::module::{Module, ParamValue};
 use crate::route::registry::Registry;
 use crate::rpc::nearest;
@@ -76,7 +76,7 @@ pub fn load_modules(
             ),
         }
     }
-    for (i, m) in modules.iter().enumerate() {
+    for m in &modules {
         for d in &m.depends {
             if !modules.iter().any(|o| o.name == *d) {
                 let span = tree
@@ -90,12 +90,6 @@ pub fn load_modules(
                     help: None,
                 };
                 errors.push(e.help(Some(format!("add loadmodule \"{d}.so\" before it"))));
-            } else if modules
-                .iter()
-                .position(|o| o.name == *d)
-                .is_some_and(|p| p > i)
-            {
-                // Order only matters for `init`, which runs in dependency order below.
             }
         }
     }
@@ -287,9 +281,4 @@ fn no_routing(server: &Server) -> BootError {
 pub(super) fn tcp_workers(server: &Server) -> usize {
     let any = server.sockets.0.iter().any(|l| l.proto == Proto::Tcp);
     if any { server.config.tcp_children } else { 0 }
-}
-
-/// Makes TCP's shared state for these slots.
-pub(super) fn create_tcp(slots: &[u16]) -> Result<(), String> {
-    tcp::create(slots)
 }

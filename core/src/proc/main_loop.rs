@@ -4,7 +4,7 @@
 //! months later. A death is repaired before anything else: `mem` first, under the dead worker's own
 //! locks, then what modules kept in its name; then the slot gets a new process.
 
-use super::boot::{create_tcp, tcp_workers};
+use super::boot::tcp_workers;
 use super::{rank, worker};
 use crate::net::{Proto, tcp, udp};
 use crate::server::Server;
@@ -72,7 +72,7 @@ pub(super) fn plan_tcp(server: &Server) -> Result<(), String> {
                 .slot(),
         );
     }
-    create_tcp(&slots)?;
+    tcp::create(&slots)?;
     udp::create_turns(server.sockets.0.len())?;
     if let Ok(mut t) = TCP_SLOTS.write() {
         *t = slots;
@@ -291,18 +291,14 @@ fn bury(server: &Server, jobs: &mut [Job], d: Death) {
             .map(|m| format!(", it worked on: {}", m.lines().next().unwrap_or("")))
             .unwrap_or_default()
     );
-    crash_log(Crash {
+    // Kept in shared memory so that control processes can show it.
+    crate::rpc::core_cmds::remember_crash(&Crash {
         at: crate::timer::wall_s(),
         slot: job.slot,
         name: job.name.clone(),
         how,
         message,
     });
-}
-
-fn crash_log(c: Crash) {
-    // Kept in shared memory so that control processes can show it.
-    crate::rpc::core_cmds::remember_crash(&c);
 }
 
 /// Workers build their engines as they start; being ready means that all have.

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod main_loop;
+pub mod owner;
 pub mod worker;
 
 use std::sync::OnceLock;

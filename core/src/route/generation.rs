@@ -329,9 +329,5 @@ fn decode(b: &[u8]) -> Option<Source> {
 }
 
 fn hex_digest(text: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(text)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    olelo_sip::Algorithm::Sha256.hash(&[text])
 }

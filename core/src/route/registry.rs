@@ -19,7 +19,6 @@ pub struct Registry {
     modules: Vec<Module>,
     functions: Vec<Function>,
     owners: Vec<usize>,
-    kemi: HashMap<(&'static str, &'static str), FnId>,
     native: HashMap<&'static str, Vec<FnId>>,
     pvs: HashMap<&'static str, PvClass>,
     transformations: HashMap<String, Transformation>,
@@ -34,10 +33,7 @@ impl Registry {
             let owner = r.modules.len();
             for mut f in m.functions.drain(..) {
                 let id = FnId(r.functions.len() as u32);
-                let prefix = *f.prefix.get_or_insert(m.prefix);
-                if f.kemi {
-                    r.kemi.insert((prefix, f.name), id);
-                }
+                f.prefix.get_or_insert(m.prefix);
                 for n in &f.cfg {
                     r.native.entry(n).or_default().push(id);
                 }
@@ -81,15 +77,6 @@ impl Registry {
     /// The function of this number.
     pub fn function(&self, id: FnId) -> &Function {
         &self.functions[id.0 as usize]
-    }
-
-    /// `KSR.prefix.name`.
-    pub fn kemi(&self, prefix: &str, name: &str) -> Option<FnId> {
-        // The key's lifetime is that of static names; a look-up by a shorter one goes over the list
-        // of functions only when stubs are printed, never for a message.
-        self.functions()
-            .find(|(_, f, _)| f.kemi && f.prefix == Some(prefix) && f.name == name)
-            .map(|(id, ..)| id)
     }
 
     /// Functions of this name in the native language; they differ in the number of arguments.

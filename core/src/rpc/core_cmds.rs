@@ -130,7 +130,7 @@ pub fn all() -> Vec<Rpc> {
             .array()
             .doc("Parameters of modules with their values now."),
         rpc("core.crashes", |_| {
-            Ok(crashes().into_iter().map(from_json).collect())
+            Ok(crashes().iter().map(Value::from_json).collect())
         })
         .array()
         .doc("Workers that died: when, how, on which message."),
@@ -499,19 +499,4 @@ fn generations(_: &Params) -> Answer {
             ),
         ),
     ])])
-}
-
-fn from_json(v: serde_json::Value) -> Value {
-    match v {
-        serde_json::Value::Object(o) => {
-            Value::Struct(o.into_iter().map(|(k, v)| (k, from_json(v))).collect())
-        }
-        serde_json::Value::Array(a) => Value::Array(a.into_iter().map(from_json).collect()),
-        serde_json::Value::Number(n) => n
-            .as_i64()
-            .map_or_else(|| Value::Double(n.as_f64().unwrap_or(0.0)), Value::Int),
-        serde_json::Value::String(s) => Value::Str(s),
-        serde_json::Value::Bool(b) => Value::Int(b.into()),
-        serde_json::Value::Null => Value::Str(String::new()),
-    }
 }

@@ -64,7 +64,7 @@ impl State {
         // SAFETY: the closure only reads the pointer of the state, which lives as long as `lua`,
         // and leaves the stack as it was.
         unsafe { lua.exec_raw::<()>((), |l| raw.set(l)) }.map_err(|e| e.to_string())?;
-        let raw = main_thread(raw.get());
+        let raw = raw.get();
         let s = State {
             lua,
             raw,
@@ -193,7 +193,7 @@ impl State {
         // SAFETY: `base` was the top before anything was pushed here.
         unsafe { ffi::lua_settop(l, base) };
         CURRENT.set(outer);
-        match (&outcome, ctx_end(ctx)) {
+        match (&outcome, ctx.end) {
             (Outcome::Failed(_) | Outcome::OutOfBudget(_), _) => outcome,
             (_, End::Exit) => Outcome::Exit,
             (_, End::Drop) => Outcome::Drop,
@@ -261,21 +261,6 @@ impl State {
         }
         reference
     }
-}
-
-fn ctx_end(ctx: &Ctx) -> End {
-    ctx.end
-}
-
-/// mlua may hand out a coroutine; routes run in the main thread of the state.
-fn main_thread(l: *mut lua_State) -> *mut lua_State {
-    // SAFETY: `l` is a live state; LuaJIT keeps no main-thread entry in the registry, so ask by
-    // pushing: `lua_pushthread` says whether `l` is the main one.
-    unsafe {
-        ffi::lua_pushthread(l);
-        ffi::lua_pop(l, 1);
-    }
-    l
 }
 
 /// The C function behind every `KSR.x.y`.

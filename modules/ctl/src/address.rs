@@ -1,5 +1,6 @@
 //! Where commands are taken: unix stream and datagram sockets, TCP and UDP.
 
+use olelo_core::proc::owner;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -48,15 +49,7 @@ pub fn parse(text: &str) -> Result<Kind, String> {
         Some((k, r)) if !k.contains('/') => (k, r),
         _ => ("unix", text),
     };
-    let path = || {
-        let p = rest.strip_prefix("//").unwrap_or(rest);
-        let p = Path::new(p);
-        if p.is_absolute() {
-            p.to_path_buf()
-        } else {
-            run_dir().join(p)
-        }
-    };
+    let path = || owner::run_path(rest.strip_prefix("//").unwrap_or(rest));
     let host = || {
         let h = rest.trim_start_matches("//").replace('*', "0.0.0.0");
         if h.rsplit_once(':')
@@ -76,11 +69,6 @@ pub fn parse(text: &str) -> Result<Kind, String> {
             "\"{text}\" is no address; one of unix:PATH, unixd:PATH, tcp:HOST:PORT, udp:HOST:PORT"
         )),
     }
-}
-
-fn run_dir() -> PathBuf {
-    let given = olelo_core::server::try_server().and_then(|s| s.config.text("rundir"));
-    given.unwrap_or("/run/kamailio").into()
 }
 
 /// Opens an address.
@@ -118,7 +106,7 @@ pub fn open(
     };
     if let Some(p) = &path {
         std::fs::set_permissions(p, std::fs::Permissions::from_mode(mode & 0o777)).map_err(fail)?;
-        own(p, user, group)?;
+        owner::give(p, user, group)?;
     }
     Ok(Address {
         text: text.to_string(),
@@ -143,41 +131,6 @@ fn make_room(p: &Path) -> std::io::Result<()> {
         std::fs::remove_file(p)?;
     }
     Ok(())
-}
-
-/// Gives a file to a user and group, by name or number.
-pub fn own(p: &Path, user: Option<&str>, group: Option<&str>) -> Result<(), String> {
-    let uid = match user {
-        None => None,
-        Some(u) => Some(match u.parse() {
-            Ok(n) => nix::unistd::Uid::from_raw(n),
-            Err(_) => {
-                nix::unistd::User::from_name(u)
-                    .ok()
-                    .flatten()
-                    .ok_or(format!("no user \"{u}\""))?
-                    .uid
-            }
-        }),
-    };
-    let gid = match group {
-        None => None,
-        Some(g) => Some(match g.parse() {
-            Ok(n) => nix::unistd::Gid::from_raw(n),
-            Err(_) => {
-                nix::unistd::Group::from_name(g)
-                    .ok()
-                    .flatten()
-                    .ok_or(format!("no group \"{g}\""))?
-                    .gid
-            }
-        }),
-    };
-    if uid.is_none() && gid.is_none() {
-        return Ok(());
-    }
-    nix::unistd::chown(p, uid, gid)
-        .map_err(|e| format!("can't give {} to its owner: {e}", p.display()))
 }
 
 impl Address {

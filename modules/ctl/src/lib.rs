@@ -57,10 +57,11 @@ fn ask(v: &ParamValue) -> Result<(), String> {
 
 fn init() -> Result<(), String> {
     let mut asked = ASKED.read().map(|a| a.clone()).unwrap_or_default();
-    let config = &olelo_core::server().config;
     if asked.is_empty() {
-        let dir = config.text("rundir").unwrap_or("/run/kamailio");
-        asked.push(format!("unix:{dir}/kamailio_ctl"));
+        asked.push(format!(
+            "unix:{}",
+            olelo_core::proc::owner::run_path("kamailio_ctl").display()
+        ));
     }
     // Without sockets of its own the server only checks its configuration.
     if olelo_core::server().sockets.0.is_empty() {

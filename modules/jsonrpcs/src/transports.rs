@@ -5,6 +5,7 @@
 
 use super::*;
 use nix::sys::stat::Mode;
+use olelo_core::proc::owner;
 use olelo_core::route::module::ExtraProcess;
 use olelo_ipc::signals::stopping;
 use std::fs::OpenOptions;
@@ -12,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -32,25 +33,13 @@ fn on(bit: i64) -> bool {
     t == 0 || t & bit != 0
 }
 
-fn place(name: &str) -> PathBuf {
-    let dir = olelo_core::server()
-        .config
-        .text("rundir")
-        .unwrap_or("/run/kamailio");
-    if name.starts_with('/') {
-        name.into()
-    } else {
-        Path::new(dir).join(name)
-    }
-}
-
 /// Opens what the parameters ask for; main, before the forks.
 pub fn init() -> Result<(), String> {
     if olelo_core::server().sockets.0.is_empty() {
         return Ok(());
     }
     if let Some(name) = FIFO_NAME.get().filter(|_| on(2)) {
-        let path = place(name);
+        let path = owner::run_path(name);
         let fail = |e: std::io::Error| format!("can't make the FIFO {}: {e}", path.display());
         make_dir(&path)?;
         let _ = std::fs::remove_file(&path);
@@ -60,7 +49,7 @@ pub fn init() -> Result<(), String> {
             std::fs::Permissions::from_mode(FIFO_MODE.get() as u32 & 0o777),
         )
         .map_err(fail)?;
-        own(&path, FIFO_USER.get(), FIFO_GROUP.get())?;
+        owner::give(&path, FIFO_USER.get(), FIFO_GROUP.get())?;
         // Open for writing too, so that the last writer's end is no end of file for us.
         let f = OpenOptions::new()
             .read(true)
@@ -79,7 +68,7 @@ pub fn init() -> Result<(), String> {
                 Datagram::Udp(s)
             }
             None => {
-                let path = place(name);
+                let path = owner::run_path(name);
                 let fail =
                     |e: std::io::Error| format!("can't take commands at {}: {e}", path.display());
                 make_dir(&path)?;
@@ -92,7 +81,7 @@ pub fn init() -> Result<(), String> {
                     std::fs::Permissions::from_mode(DGRAM_MODE.get() as u32 & 0o777),
                 )
                 .map_err(fail)?;
-                own(&path, DGRAM_USER.get(), DGRAM_GROUP.get())?;
+                owner::give(&path, DGRAM_USER.get(), DGRAM_GROUP.get())?;
                 Datagram::Unix(s)
             }
         };
@@ -107,23 +96,6 @@ fn make_dir(p: &Path) -> Result<(), String> {
             .map_err(|e| format!("can't make the directory {}: {e}", d.display())),
         None => Ok(()),
     }
-}
-
-fn own(p: &Path, user: Option<&str>, group: Option<&str>) -> Result<(), String> {
-    let uid = user
-        .and_then(|u| nix::unistd::User::from_name(u).ok().flatten())
-        .map(|u| u.uid);
-    let gid = group
-        .and_then(|g| nix::unistd::Group::from_name(g).ok().flatten())
-        .map(|g| g.gid);
-    if (user.is_some() && uid.is_none()) || (group.is_some() && gid.is_none()) {
-        return Err(format!(
-            "no such owner for {}: user {user:?}, group {group:?}",
-            p.display()
-        ));
-    }
-    nix::unistd::chown(p, uid, gid)
-        .map_err(|e| format!("can't give {} to its owner: {e}", p.display()))
 }
 
 /// The processes that serve what is open.
@@ -157,7 +129,7 @@ pub fn remove() {
         (DGRAM_SOCKET.get(), DATAGRAM.get().is_some()),
     ] {
         if let Some(n) = name.filter(|n| open && !n.starts_with("udp:")) {
-            let _ = std::fs::remove_file(place(n));
+            let _ = std::fs::remove_file(owner::run_path(n));
         }
     }
 }

@@ -5,14 +5,12 @@
 
 #![forbid(unsafe_code)]
 
-use olelo_core::net::Proto;
-use olelo_core::net::socket::Listen;
+use olelo_core::net::socket::{Listen, sip_uri, socket_text};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{Function, function};
 use olelo_core::route::module::Module;
 use olelo_core::route::value::Val;
 use olelo_sip::{HeaderName, NameAddr, Uri};
-use std::net::{IpAddr, SocketAddr};
 
 /// The module.
 pub fn module() -> Module {
@@ -127,10 +125,12 @@ fn addresses() -> Vec<Function> {
             .and_then(|s| olelo_core::server().sockets.get(s))
     };
     vec![
-        function("get_srcuri", |c: &mut Ctx| sip_uri(c.rcv.src, c.rcv.proto))
-            .doc("The source as a URI."),
+        function("get_srcuri", |c: &mut Ctx| {
+            sip_uri(c.rcv.src, c.rcv.proto, false)
+        })
+        .doc("The source as a URI."),
         function("get_srcaddr_sock", |c: &mut Ctx| {
-            socket(c.rcv.src, c.rcv.proto)
+            socket_text(c.rcv.src, c.rcv.proto)
         })
         .doc("The source as a socket: proto:address:port."),
         function("get_srcip", |c: &mut Ctx| c.rcv.src.ip().to_string()).doc("The source address."),
@@ -145,7 +145,7 @@ fn addresses() -> Vec<Function> {
         })
         .doc("Our port that it came to."),
         function("get_rcvaddr_sock", |c: &mut Ctx| {
-            socket(c.rcv.dst, c.rcv.proto)
+            socket_text(c.rcv.dst, c.rcv.proto)
         })
         .doc("Our socket that it came to: proto:address:port."),
         function("get_rcv_sock_name", move |c: &mut Ctx| name(rcv(c)))
@@ -293,26 +293,6 @@ fn auth_user(ctx: &Ctx) -> Option<&[u8]> {
 fn name(l: Option<&Listen>) -> Option<Vec<u8>> {
     l.and_then(|l| l.name.as_ref())
         .map(|n| n.as_bytes().to_vec())
-}
-
-fn bracketed(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(a) => a.to_string(),
-        IpAddr::V6(a) => format!("[{a}]"),
-    }
-}
-
-fn sip_uri(a: SocketAddr, p: Proto) -> String {
-    let base = format!("sip:{}:{}", bracketed(a.ip()), a.port());
-    if p == Proto::Udp {
-        base
-    } else {
-        format!("{base};transport={}", p.name())
-    }
-}
-
-fn socket(a: SocketAddr, p: Proto) -> String {
-    format!("{}:{}:{}", p.name(), bracketed(a.ip()), a.port())
 }
 
 /// A define's value; the core keeps each as the parameter `define:NAME`.

@@ -1,7 +1,7 @@
 //! Addresses: where the message came from and to (`$si` `$sp` `$Ri` …), the socket it leaves by
 //! (`$fs`), and where it is being sent (`$snd(…)` …).
 
-use olelo_core::net::socket::Listen;
+use olelo_core::net::socket::{Listen, host_text, sip_uri, socket_text};
 use olelo_core::net::{Proto, SocketId};
 use olelo_core::pv::{PvClass, PvKey, pv, pv_named};
 use olelo_core::route::ctx::Ctx;
@@ -18,7 +18,7 @@ pub(crate) fn classes() -> Vec<PvClass> {
     vec![
         si("si"),
         si("src_ip"),
-        pv("siz", |c, _| Val::from(zoned(c.rcv.src.ip())))
+        pv("siz", |c, _| Val::from(host_text(c.rcv.src.ip())))
             .doc("The source address, IPv6 in brackets."),
         pv("sid", |_, _| {
             Val::Int(olelo_core::server().config.server_id)
@@ -104,29 +104,6 @@ fn listen(id: SocketId) -> Option<&'static Listen> {
     olelo_core::server().sockets.get(id)
 }
 
-/// An address as URIs have it.
-pub(crate) fn zoned(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(a) => a.to_string(),
-        IpAddr::V6(a) => format!("[{a}]"),
-    }
-}
-
-/// `sip:address:port`, with the transport where it isn't UDP or where asked for.
-pub(crate) fn sip_uri(a: SocketAddr, p: Proto, transport: bool) -> String {
-    let base = format!("sip:{}:{}", zoned(a.ip()), a.port());
-    if transport || p != Proto::Udp {
-        format!("{base};transport={}", p.name())
-    } else {
-        base
-    }
-}
-
-/// `udp:address:port`.
-pub(crate) fn socket_text(a: SocketAddr, p: Proto) -> String {
-    format!("{}:{}:{}", p.name(), zoned(a.ip()), a.port())
-}
-
 /// Host and port that others are told.
 pub(crate) fn public(ctx: &Ctx) -> (String, u16) {
     match listen(ctx.rcv.socket) {
@@ -134,7 +111,7 @@ pub(crate) fn public(ctx: &Ctx) -> (String, u16) {
             let (h, p) = l.public();
             (h.to_string(), p)
         }
-        None => (zoned(ctx.rcv.dst.ip()), ctx.rcv.dst.port()),
+        None => (host_text(ctx.rcv.dst.ip()), ctx.rcv.dst.port()),
     }
 }
 

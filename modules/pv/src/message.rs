@@ -184,7 +184,7 @@ fn reply_to<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
         reply::next_destination(ctx)
     };
     match (key.name(), dst) {
-        (b"duri", Some(d)) => Val::from(crate::address::sip_uri(d.addr, d.proto, true)),
+        (b"duri", Some(d)) => Val::from(olelo_core::net::socket::sip_uri(d.addr, d.proto, true)),
         _ => Val::Null,
     }
 }

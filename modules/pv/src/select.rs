@@ -274,8 +274,12 @@ fn endpoint<'c>(ctx: &'c Ctx, a: SocketAddr, rest: &[Word<'_>]) -> Val<'c> {
     match rest.first().map(|w| w.name) {
         Some(b"ip") => Val::from(a.ip().to_string()),
         Some(b"port") => Val::from(a.port().to_string()),
-        Some(b"ip_port") => Val::from(format!("{}:{}", crate::address::zoned(a.ip()), a.port())),
-        None => Val::from(crate::address::socket_text(a, ctx.rcv.proto)),
+        Some(b"ip_port") => Val::from(format!(
+            "{}:{}",
+            olelo_core::net::socket::host_text(a.ip()),
+            a.port()
+        )),
+        None => Val::from(olelo_core::net::socket::socket_text(a, ctx.rcv.proto)),
         _ => Val::Null,
     }
 }
@@ -287,7 +291,7 @@ fn received<'c>(ctx: &'c Ctx, rest: &[Word<'_>]) -> Val<'c> {
         Some(b"port") => Val::from(ctx.rcv.dst.port().to_string()),
         Some(b"ip_port") => Val::from(format!(
             "{}:{}",
-            crate::address::zoned(ctx.rcv.dst.ip()),
+            olelo_core::net::socket::host_text(ctx.rcv.dst.ip()),
             ctx.rcv.dst.port()
         )),
         _ => Val::Null,

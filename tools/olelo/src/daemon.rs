@@ -1,7 +1,7 @@
 //! The process as the operating system sees it: background, pid file, user, directories.
 
 use crate::cli::Options;
-use nix::unistd::{Group, User};
+use nix::unistd::User;
 use olelo_ipc::signals;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -47,16 +47,7 @@ pub fn enter(o: &Options, foreground: bool) -> Result<Ready, String> {
 /// Becomes the user and group asked for, after the sockets are open.
 pub fn become_user(o: &Options) -> Result<(), String> {
     if let Some(name) = &o.group {
-        let gid = match name.parse() {
-            Ok(n) => nix::unistd::Gid::from_raw(n),
-            Err(_) => {
-                Group::from_name(name)
-                    .ok()
-                    .flatten()
-                    .ok_or(format!("no group \"{name}\""))?
-                    .gid
-            }
-        };
+        let gid = olelo_core::proc::owner::group_id(name)?;
         nix::unistd::setgid(gid)
             .map_err(|e| format!("can't become group \"{name}\": {e}; that needs root"))?;
     }
