@@ -3,6 +3,7 @@
 use crate::{PATIENCE, unique};
 use olelo_ipc::Value;
 use olelo_ipc::binrpc::{self, Body, Packet};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -348,15 +349,29 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     c
 }
 
-/// A port that is free for UDP and TCP now.
+/// A port that is free for UDP and TCP, and no other test's until this process ends.
+///
+/// Ports that the system hands out by itself (to phones, to clients' ends of connections) are
+/// never among these: one of them could be taken between this question and the server's bind.
 pub fn free_port() -> u16 {
-    loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        let port = udp.local_addr().expect("an address").port();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 16_000;
+    let dir = std::env::temp_dir().join("olelo-test-ports");
+    std::fs::create_dir_all(&dir).expect("a directory for the ports' locks");
+    let start = std::process::id() as u16 % COUNT;
+    for i in 0..COUNT {
+        let port = FIRST + (start + i) % COUNT;
+        let lock = File::create(dir.join(port.to_string())).expect("a port's lock");
+        if lock.try_lock().is_ok()
+            && UdpSocket::bind(("127.0.0.1", port)).is_ok()
+            && TcpListener::bind(("127.0.0.1", port)).is_ok()
+        {
+            HELD.lock().expect("held ports").push(lock);
             return port;
         }
     }
+    panic!("no free port from {FIRST} on");
 }
 
 /// A program of this workspace, beside the test that runs.
