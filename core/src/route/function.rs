@@ -129,6 +129,8 @@ pub struct Param {
     pub kind: Kind,
     /// May be left out.
     pub optional: bool,
+    /// The native language hands the text over as written, see [`Function::raw`].
+    pub raw: bool,
 }
 
 /// One exported function.
@@ -190,6 +192,23 @@ impl Function {
         );
         for (p, n) in self.params.iter_mut().zip(names) {
             p.name = Cow::Borrowed(n);
+        }
+        self
+    }
+
+    /// In the native language, hands these string arguments over as written. All others are
+    /// evaluated first: `"$ru"` becomes the URI. For names of pseudo-variables that the function
+    /// reads or writes, and for texts that it evaluates itself. Comes after [`Function::args`].
+    pub fn raw(mut self, names: &[&str]) -> Self {
+        debug_assert!(
+            names
+                .iter()
+                .all(|n| self.params.iter().any(|p| p.name == *n)),
+            "raw arguments of {}",
+            self.name
+        );
+        for p in &mut self.params {
+            p.raw |= names.contains(&p.name.as_ref());
         }
         self
     }
@@ -384,7 +403,7 @@ macro_rules! into_handler {
                 fn call<'a, R, $($a: Arg,)*>(
                     f: impl Fn(&mut Ctx, $($a::Item<'a>),*) -> R, ctx: &mut Ctx, $($i: $a::Item<'a>),*
                 ) -> R { f(ctx, $($i),*) }
-                let params = vec![$(Param { name: Cow::Borrowed(stringify!($i)), kind: <$a as Arg>::KIND, optional: <$a as Arg>::OPTIONAL }),*];
+                let params = vec![$(Param { name: Cow::Borrowed(stringify!($i)), kind: <$a as Arg>::KIND, optional: <$a as Arg>::OPTIONAL, raw: false }),*];
                 let handler: Handler = Box::new(move |ctx, args| {
                     let mut _next = args.iter();
                     let mut _n = 0;
