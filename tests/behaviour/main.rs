@@ -7,6 +7,7 @@ mod conformance;
 mod control;
 mod framing;
 mod ipv6;
+mod pseudo_variables;
 mod register;
 mod reload;
 mod script_budget;

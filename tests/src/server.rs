@@ -45,6 +45,7 @@ pub struct Setup {
     lua: String,
     cfg: String,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     modules: Vec<String>,
     children: usize,
     shm_mb: usize,
@@ -57,6 +58,7 @@ impl Setup {
             lua: script.to_string(),
             cfg: String::new(),
             args: Vec::new(),
+            env: Vec::new(),
             modules: MODULES.iter().map(|m| m.to_string()).collect(),
             children: 2,
             shm_mb: 64,
@@ -73,6 +75,12 @@ impl Setup {
     /// More options of the command line.
     pub fn args(mut self, args: &[&str]) -> Setup {
         self.args.extend(args.iter().map(|a| a.to_string()));
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.to_string(), value.to_string()));
         self
     }
 
@@ -128,6 +136,7 @@ impl Server {
             .args(["-Y"])
             .arg(&dir)
             .args(&s.args)
+            .envs(s.env.iter().map(|(n, v)| (n, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
