@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+/// The native language; always there.
+pub use olelo_app_native as native;
+
 use olelo_core::proc::boot::Available;
+use olelo_core::route::module::Module;
 
 /// Name and declaration of each.
 pub const ALL: &[Available] = &[
@@ -43,3 +47,9 @@ pub const ALL: &[Available] = &[
     ("xhttp", olelo_xhttp::module),
     ("xlog", olelo_xlog::module),
 ];
+
+/// The module that has this function of the native language.
+pub fn provider(function: &str) -> Option<&'static str> {
+    let has = |m: &Module| m.functions.iter().any(|f| f.cfg.contains(&function));
+    ALL.iter().find(|(_, make)| has(&make())).map(|(n, _)| *n)
+}

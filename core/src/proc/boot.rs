@@ -52,11 +52,13 @@ impl BootError {
 /// A module that this build has: its name and declaration.
 pub type Available = (&'static str, fn() -> Module);
 
-/// Brings the modules of the configuration to life and gives them their parameters. All faults of
+/// Brings the modules of the configuration to life and gives them their parameters. `core` are
+/// always there, before all others; so are `last`, behind them. All faults of
 /// all lines are returned, not only the first.
 pub fn load_modules(
     tree: &Config,
     core: Vec<Module>,
+    last: Vec<Module>,
     available: &[Available],
 ) -> Result<Registry, Vec<BootError>> {
     let mut errors = Vec::new();
@@ -94,6 +96,7 @@ pub fn load_modules(
         }
     }
     sort_by_dependency(&mut modules);
+    modules.extend(last);
     for p in &tree.modparams {
         set_param(p, &modules, available, &mut errors);
     }
@@ -262,7 +265,9 @@ pub fn prepare(
         }
     }
     server::set_started();
-    if !crate::route::generation::installed() && !check_only {
+    crate::route::generation::publish_first().map_err(BootError::new)?;
+    let engine = crate::route::engine::find(&server.config.engine);
+    if !engine.is_some_and(|k| crate::route::generation::installed(k.name)) {
         return Err(no_routing(server));
     }
     Ok(server)
@@ -270,8 +275,8 @@ pub fn prepare(
 
 fn no_routing(server: &Server) -> BootError {
     match server.config.engine.as_str() {
-        "native" | "default" => BootError::new("nothing to route with: the native routing language is not in this build yet")
-            .help(Some("write the routing in Lua: loadmodule \"app_lua.so\", modparam(\"app_lua\", \"load\", \"FILE\"), cfgengine \"lua\"".into())),
+        "native" | "default" => BootError::new("nothing to route with: the configuration has no request_route")
+            .help(Some("write request_route { … }, or name a script's language with cfgengine".into())),
         e => BootError::new(format!("cfgengine \"{e}\" has no script loaded"))
             .help(Some(format!("load the module that has it (app_{e}.so) and name the script with its \"load\" parameter"))),
     }

@@ -328,7 +328,7 @@ fn hang_up(signals: &MainSignals, me: i32) {
             signals.unblock();
             olelo_mem::slot::set_current_slot(slot.slot());
             signals::child_setup(me);
-            let code = match crate::route::generation::reload() {
+            let code = match crate::route::generation::reload(None) {
                 Ok(r) => {
                     crate::notice!(
                         "core",

@@ -269,10 +269,12 @@ impl Ctx {
 
     /// Adds a destination; false where there are too many.
     pub fn add_branch(&mut self, b: Branch) -> bool {
-        if self.branches.len() >= MAX_BRANCHES {
+        // The request URI is a branch as well.
+        let most = crate::server::try_server().map_or(MAX_BRANCHES, |s| s.config.max_branches - 1);
+        if self.branches.len() >= most {
             crate::error!(
                 "core",
-                "the request has {MAX_BRANCHES} branches already; one more is left out"
+                "the request has {most} branches beside its URI already; one more is left out (max_branches)"
             );
             return false;
         }

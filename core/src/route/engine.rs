@@ -37,13 +37,42 @@ pub trait Engine {
     fn has(&self, name: &str) -> bool;
 }
 
-/// Routing code with its origin, as one generation keeps it.
+/// A file of routing code.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Source {
-    /// File it was read from; error messages name it.
+pub struct File {
+    /// Where it was read from; error messages name it.
     pub path: String,
     /// The text.
     pub text: Vec<u8>,
+}
+
+/// All that an engine's routing code is made of: the script, or the configuration with its
+/// includes. A generation keeps it whole, so that nothing is read again after the check.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Source {
+    /// The files, the main one first.
+    pub files: Vec<File>,
+}
+
+impl Source {
+    /// Reads these files. The error names the one that can't be read.
+    pub fn read<S: AsRef<str>>(paths: &[S]) -> Result<Source, String> {
+        let files = paths.iter().map(|p| {
+            let path = p.as_ref().to_string();
+            match std::fs::read(&path) {
+                Ok(text) => Ok(File { path, text }),
+                Err(e) => Err(format!("can't read {path}: {e}")),
+            }
+        });
+        Ok(Source {
+            files: files.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Path of the main file.
+    pub fn path(&self) -> &str {
+        self.files.first().map_or("", |f| &f.path)
+    }
 }
 
 /// A kind of interpreter.
@@ -53,8 +82,18 @@ pub struct EngineKind {
     pub name: &'static str,
     /// Other names that `cfgengine` takes.
     pub aliases: &'static [&'static str],
+    /// Reads the running source's files anew for a reload; the error says why there can be none.
+    pub reread: fn(&Source) -> Result<Source, String>,
     /// Builds an interpreter and runs the source's top level in it. The error has file:line.
     pub build: fn(&Source) -> Result<Rc<dyn Engine>, String>,
+}
+
+impl EngineKind {
+    /// [`EngineKind::reread`] of engines whose source is a list of scripts.
+    pub fn same_files(running: &Source) -> Result<Source, String> {
+        let paths: Vec<&str> = running.files.iter().map(|f| f.path.as_str()).collect();
+        Source::read(&paths)
+    }
 }
 
 static KINDS: RwLock<Vec<EngineKind>> = RwLock::new(Vec::new());

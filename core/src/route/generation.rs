@@ -1,20 +1,23 @@
 //! Generations of routing code: a reload is tried, published with one store, and acknowledged.
 //!
-//! A generation is an immutable blob in shared memory: the source's path and text. [`reload`] reads
-//! the file once, builds it in a forked canary, publishes it, wakes every process that routes and
-//! waits until each has built a fresh engine from the blob. Until the store the old generation
-//! serves; a refusal of the canary, or of any worker, leaves or brings back the old one. A respawned
-//! worker reads the same word.
+//! A generation is an immutable blob in shared memory: for each engine that has routing code, all
+//! files of it. [`reload`] reads the files of one engine (or of all) once, builds them in a forked
+//! canary, publishes the generation, wakes every process that routes and waits until each has built
+//! a fresh engine from the blob. Until the store the old generation serves; a refusal of the canary,
+//! or of any worker, leaves or brings back the old one. A respawned worker reads the same word.
+//!
+//! One engine routes (`cfgengine`). Others may hold code beside it: native event routes beside a
+//! Lua script, a Lua script that native routes call with `lua_run`.
 //!
 //! A process asks [`current`] before it routes a message: one atomic load where nothing changed.
 
-use super::engine::{Engine, EngineKind, Source};
+use super::engine::{self, Engine, EngineKind, File, Source};
 use olelo_ipc::process;
 use olelo_mem::published::Published;
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long the canary may take to load the source.
@@ -22,12 +25,15 @@ const CANARY_TIME: Duration = Duration::from_secs(20);
 /// How long workers may take to acknowledge.
 const ACK_TIME: Duration = Duration::from_secs(10);
 
-static STORE: OnceLock<Store> = OnceLock::new();
+static STORE: OnceLock<Published> = OnceLock::new();
+/// What modules have installed, until [`publish_first`].
+static INSTALLED: Mutex<Vec<Part>> = Mutex::new(Vec::new());
 
-struct Store {
-    kind: EngineKind,
-    path: String,
-    blob: Published,
+/// The routing code of one engine.
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    engine: String,
+    source: Source,
 }
 
 /// What a reload did.
@@ -49,9 +55,9 @@ pub enum ReloadError {
     /// No engine with a script runs.
     #[error("no routing script is loaded")]
     NoScript,
-    /// The file can't be read.
-    #[error("can't read {0}: {1}")]
-    Unreadable(String, String),
+    /// The files can't be read, or what changed in them can't change while the server runs.
+    #[error("refused, generation {0} serves on: {1}")]
+    Unfit(u32, String),
     /// The canary refused it.
     #[error("refused, generation {0} serves on: {1}")]
     Refused(u32, String),
@@ -63,81 +69,133 @@ pub enum ReloadError {
     Publish(String),
 }
 
-/// Publishes the first generation; main, before the forks. The error has file:line.
-pub fn install(kind: EngineKind, path: &str) -> Result<(), String> {
-    let source = read(path).map_err(|e| e.to_string())?;
-    try_in_canary(kind, &source)?;
-    let blob = Published::create("routing").map_err(|e| e.to_string())?;
-    blob.publish(&encode(&source)).map_err(|e| e.to_string())?;
-    let _ = STORE.set(Store {
-        kind,
-        path: path.to_string(),
-        blob,
-    });
+/// Gives an engine its routing code; main, in a module's `init`. The error has file:line.
+pub fn install(kind: EngineKind, source: Source) -> Result<(), String> {
+    try_in_canary(&[(kind, source.clone())])?;
+    if let Ok(mut parts) = INSTALLED.lock() {
+        parts.push(Part {
+            engine: kind.name.to_string(),
+            source,
+        });
+    }
     Ok(())
 }
 
-/// Whether a script is installed.
-pub fn installed() -> bool {
-    STORE.get().is_some()
+/// Publishes what was installed as the first generation; main, when all modules are initialised.
+pub fn publish_first() -> Result<(), String> {
+    let parts = INSTALLED.lock().map(|p| p.clone()).unwrap_or_default();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let blob = Published::create("routing").map_err(|e| e.to_string())?;
+    blob.publish(&encode(&parts)).map_err(|e| e.to_string())?;
+    let _ = STORE.set(blob);
+    Ok(())
+}
+
+/// Whether this engine has routing code.
+pub fn installed(engine: &str) -> bool {
+    let parts = INSTALLED.lock();
+    parts.is_ok_and(|p| p.iter().any(|p| p.engine == engine))
 }
 
 /// The number of the generation that serves.
 pub fn number() -> u32 {
-    STORE.get().map_or(0, |s| s.blob.generation())
+    STORE.get().map_or(0, Published::generation)
 }
 
-/// The path of the script.
-pub fn path() -> Option<&'static str> {
-    STORE.get().map(|s| s.path.as_str())
+/// Paths of all files that serve.
+pub fn paths() -> Vec<String> {
+    let parts = STORE
+        .get()
+        .and_then(Published::current)
+        .and_then(|(_, v)| decode(&v));
+    let files = parts.into_iter().flatten().flat_map(|p| p.source.files);
+    files.map(|f| f.path).collect()
+}
+
+/// The routing code of an engine, as it serves now.
+pub fn source(engine: &str) -> Option<Source> {
+    let (_, view) = STORE.get()?.current()?;
+    let parts = decode(&view)?;
+    parts
+        .into_iter()
+        .find(|p| p.engine == engine)
+        .map(|p| p.source)
 }
 
 /// Generations kept for [`rollback`], oldest first.
 pub fn kept() -> Vec<u32> {
-    STORE.get().map(|s| s.blob.kept()).unwrap_or_default()
+    STORE.get().map(Published::kept).unwrap_or_default()
 }
 
-/// SHA-256 of the text that serves.
+/// SHA-256 of all files that serve.
 pub fn digest() -> Option<String> {
-    let (_, view) = STORE.get()?.blob.current()?;
-    Some(hex_digest(&decode(&view)?.text))
+    let (_, view) = STORE.get()?.current()?;
+    Some(hex_digest(&view))
 }
 
-/// This process' engine of the generation that serves, built anew if the generation changed.
-/// `None` where no script is installed or this process failed to build any.
+/// This process' engine that routes, of the generation that serves; built anew if the generation
+/// changed. `None` where there is none or this process failed to build any.
 pub fn current() -> Option<Rc<dyn Engine>> {
-    let store = STORE.get()?;
-    let wanted = store.blob.generation();
-    if BUILT.get() != wanted {
-        build(store, wanted);
-    }
-    ENGINE.with_borrow(Clone::clone)
+    refresh()?;
+    ROUTING.with_borrow(Clone::clone)
 }
 
-/// Drops this process' engine; the next message builds a fresh one. For an engine that was stopped
+/// This process' engine of this kind, whether it routes or stands beside the one that does.
+pub fn beside(engine: &str) -> Option<Rc<dyn Engine>> {
+    refresh()?;
+    ENGINES.with_borrow(|all| {
+        let e = all.iter().find(|b| b.part.engine == engine)?;
+        Some(e.engine.clone())
+    })
+}
+
+/// Drops this process' engines; the next message builds fresh ones. For an engine that was stopped
 /// in the midst of something.
 pub fn discard() {
     BUILT.set(0);
+    ENGINES.with_borrow_mut(Vec::clear);
+    ROUTING.set(None);
+}
+
+/// An engine with what it was built from.
+struct BuiltEngine {
+    part: Part,
+    engine: Rc<dyn Engine>,
 }
 
 thread_local! {
     static BUILT: Cell<u32> = const { Cell::new(0) };
-    static ENGINE: RefCell<Option<Rc<dyn Engine>>> = const { RefCell::new(None) };
+    static ENGINES: RefCell<Vec<BuiltEngine>> = const { RefCell::new(Vec::new()) };
+    static ROUTING: RefCell<Option<Rc<dyn Engine>>> = const { RefCell::new(None) };
 }
 
-fn build(store: &Store, wanted: u32) {
+fn refresh() -> Option<()> {
+    let store = STORE.get()?;
+    let wanted = store.generation();
+    if BUILT.get() != wanted {
+        rebuild(store, wanted);
+    }
+    Some(())
+}
+
+fn rebuild(store: &Published, wanted: u32) {
     let slot = olelo_mem::slot::current_slot();
     // Whatever happens, don't try again for each message: a failure is reported once and main's
     // side reverts the generation.
     BUILT.set(wanted);
-    let source = store.blob.get(wanted).and_then(|v| decode(&v));
-    let built = match source {
-        Some(s) => (store.kind.build)(&s),
+    let parts = store.get(wanted).and_then(|v| decode(&v));
+    let built = match parts {
+        Some(p) => build_all(p),
         None => Err(format!("generation {wanted} is no longer kept")),
     };
     match built {
-        Ok(e) => {
-            let old = ENGINE.with_borrow_mut(|slot| slot.replace(e));
+        Ok(new) => {
+            let main = engine::find(&crate::server().config.engine).map_or("", |k| k.name);
+            let routing = new.iter().find(|b| b.part.engine == main);
+            ROUTING.set(routing.map(|b| b.engine.clone()));
+            let old = ENGINES.with_borrow_mut(|all| std::mem::replace(all, new));
             drop(old);
             process::acknowledge(slot, wanted);
         }
@@ -151,52 +209,90 @@ fn build(store: &Store, wanted: u32) {
     }
 }
 
-/// Reads the script again and makes it the generation that serves, or says why not.
-pub fn reload() -> Result<Report, ReloadError> {
+/// Builds the engines whose code differs from what runs; takes over the others.
+fn build_all(parts: Vec<Part>) -> Result<Vec<BuiltEngine>, String> {
+    let mut all = Vec::with_capacity(parts.len());
+    for part in parts {
+        let same = ENGINES.with_borrow(|old| {
+            let same = old.iter().find(|b| b.part == part);
+            same.map(|b| b.engine.clone())
+        });
+        let engine = match same {
+            Some(e) => e,
+            None => {
+                let kind = engine::find(&part.engine)
+                    .ok_or_else(|| format!("no engine \"{}\"", part.engine))?;
+                (kind.build)(&part.source)?
+            }
+        };
+        all.push(BuiltEngine { part, engine });
+    }
+    Ok(all)
+}
+
+/// Reads the routing code of `only` (or of all engines) again and makes it the generation that
+/// serves, or says why not.
+pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
     let store = STORE.get().ok_or(ReloadError::NoScript)?;
-    let source = read(&store.path)?;
-    let old = store.blob.generation();
-    try_in_canary(store.kind, &source).map_err(|e| {
-        crate::error!("core", "reload of {} refused: {e}", store.path);
+    let (old, view) = store.current().ok_or(ReloadError::NoScript)?;
+    let mut parts = decode(&view).ok_or(ReloadError::NoScript)?;
+    let mut fresh = Vec::new();
+    for part in &mut parts {
+        if only.is_some_and(|o| o != part.engine) {
+            continue;
+        }
+        let Some(kind) = engine::find(&part.engine) else {
+            continue;
+        };
+        let source = (kind.reread)(&part.source).map_err(|e| {
+            crate::error!("core", "reload of {} refused: {e}", part.source.path());
+            ReloadError::Unfit(old, e)
+        })?;
+        fresh.push((kind, source.clone()));
+        part.source = source;
+    }
+    if fresh.is_empty() {
+        return Err(ReloadError::NoScript);
+    }
+    try_in_canary(&fresh).map_err(|e| {
+        crate::error!("core", "reload refused: {e}");
         ReloadError::Refused(old, e)
     })?;
     let start = Instant::now();
+    let blob = encode(&parts);
     let new = store
-        .blob
-        .publish_if(old, &encode(&source))
+        .publish_if(old, &blob)
         .map_err(|e| ReloadError::Publish(e.to_string()))?;
-    adopt(store, old, new, start, hex_digest(&source.text))
+    adopt(store, old, new, start, hex_digest(&blob))
 }
 
 /// Makes an older generation serve again: the one before, or `to`.
 pub fn rollback(to: Option<u32>) -> Result<Report, ReloadError> {
     let store = STORE.get().ok_or(ReloadError::NoScript)?;
-    let old = store.blob.generation();
+    let old = store.generation();
     let target = match to {
         Some(t) => t,
         None => *store
-            .blob
             .kept()
             .iter()
             .filter(|g| **g < old)
             .max()
             .ok_or(ReloadError::NoScript)?,
     };
-    let text = store.blob.get(target).and_then(|v| decode(&v));
-    let text = text
-        .ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?
-        .text;
+    let digest = store
+        .get(target)
+        .map(|v| hex_digest(&v))
+        .ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?;
     let start = Instant::now();
     store
-        .blob
         .set(target)
         .map_err(|e| ReloadError::Publish(e.to_string()))?;
-    adopt(store, old, target, start, hex_digest(&text))
+    adopt(store, old, target, start, digest)
 }
 
 /// Waits for every worker to build `new`; reverts to `old` if one can't.
 fn adopt(
-    store: &Store,
+    store: &Published,
     old: u32,
     new: u32,
     start: Instant,
@@ -249,8 +345,8 @@ fn adopt(
     })
 }
 
-fn revert(store: &Store, old: u32, why: String) -> ReloadError {
-    if let Err(e) = store.blob.set(old) {
+fn revert(store: &Published, old: u32, why: String) -> ReloadError {
+    if let Err(e) = store.set(old) {
         crate::crit!("core", "can't go back to generation {old}: {e}");
     }
     for p in process::table().iter().filter(|p| p.routes()) {
@@ -259,24 +355,18 @@ fn revert(store: &Store, old: u32, why: String) -> ReloadError {
     ReloadError::Reverted(old, why)
 }
 
-fn read(path: &str) -> Result<Source, ReloadError> {
-    match std::fs::read(path) {
-        Ok(text) => Ok(Source {
-            path: path.to_string(),
-            text,
-        }),
-        Err(e) => Err(ReloadError::Unreadable(path.to_string(), e.to_string())),
-    }
-}
-
 /// Builds the source in a child process of its own: whatever it does there harms nobody.
-fn try_in_canary(kind: EngineKind, source: &Source) -> Result<(), String> {
+fn try_in_canary(parts: &[(EngineKind, Source)]) -> Result<(), String> {
+    let names: Vec<&str> = parts.iter().map(|(_, s)| s.path()).collect();
+    let names = names.join(", ");
     let (mut ours, mut theirs) =
         std::os::unix::net::UnixStream::pair().map_err(|e| format!("can't make a canary: {e}"))?;
     match olelo_ipc::signals::fork().map_err(|e| format!("can't fork a canary: {e}"))? {
         olelo_ipc::signals::Fork::Child => {
             drop(ours);
-            let verdict = match std::panic::catch_unwind(|| (kind.build)(source).map(drop)) {
+            let verdict = match std::panic::catch_unwind(|| {
+                parts.iter().try_for_each(|(k, s)| (k.build)(s).map(drop))
+            }) {
                 Ok(Ok(())) => String::new(),
                 Ok(Err(e)) => format!("-{e}"),
                 Err(_) => "-the interpreter panicked while loading it".to_string(),
@@ -294,8 +384,7 @@ fn try_in_canary(kind: EngineKind, source: &Source) -> Result<(), String> {
             olelo_ipc::signals::kill_and_reap(pid);
             if read.is_err() {
                 return Err(format!(
-                    "{}: did not finish loading within {} s",
-                    source.path,
+                    "{names}: did not finish loading within {} s",
                     CANARY_TIME.as_secs()
                 ));
             }
@@ -303,31 +392,87 @@ fn try_in_canary(kind: EngineKind, source: &Source) -> Result<(), String> {
             match said.strip_prefix("done") {
                 Some("") => Ok(()),
                 Some(e) => Err(e.trim_start_matches('-').to_string()),
-                None => Err(format!(
-                    "{}: the interpreter died while loading it",
-                    source.path
-                )),
+                None => Err(format!("{names}: the interpreter died while loading it")),
             }
         }
     }
 }
 
-fn encode(s: &Source) -> Vec<u8> {
-    let mut out = (s.path.len() as u32).to_le_bytes().to_vec();
-    out.extend(s.path.as_bytes());
-    out.extend(&s.text);
+/// Per engine its name and files, each text with its length before it.
+fn encode(parts: &[Part]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut put = |b: &[u8]| {
+        out.extend((b.len() as u32).to_le_bytes());
+        out.extend(b);
+    };
+    for p in parts {
+        put(p.engine.as_bytes());
+        put(p.source.files.len().to_string().as_bytes());
+        for f in &p.source.files {
+            put(f.path.as_bytes());
+            put(&f.text);
+        }
+    }
     out
 }
 
-fn decode(b: &[u8]) -> Option<Source> {
-    let (n, rest) = b.split_at_checked(4)?;
-    let (path, text) = rest.split_at_checked(u32::from_le_bytes(n.try_into().ok()?) as usize)?;
-    Some(Source {
-        path: String::from_utf8_lossy(path).into_owned(),
-        text: text.to_vec(),
-    })
+fn decode(b: &[u8]) -> Option<Vec<Part>> {
+    let mut rest = b;
+    let mut next = || -> Option<Vec<u8>> {
+        let (n, tail) = rest.split_at_checked(4)?;
+        let (text, tail) = tail.split_at_checked(u32::from_le_bytes(n.try_into().ok()?) as usize)?;
+        rest = tail;
+        Some(text.to_vec())
+    };
+    let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
+    let mut parts = Vec::new();
+    while let Some(engine) = next() {
+        let count: usize = text(next()?).parse().ok()?;
+        let mut files = Vec::new();
+        for _ in 0..count {
+            files.push(File {
+                path: text(next()?),
+                text: next()?,
+            });
+        }
+        parts.push(Part {
+            engine: text(engine),
+            source: Source { files },
+        });
+    }
+    Some(parts)
 }
 
 fn hex_digest(text: &[u8]) -> String {
     olelo_sip::Algorithm::Sha256.hash(&[text])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_keeps_every_engine_and_file() {
+        let file = |path: &str, text: &[u8]| File {
+            path: path.into(),
+            text: text.to_vec(),
+        };
+        let parts = vec![
+            Part {
+                engine: "lua".into(),
+                source: Source {
+                    files: vec![file("a.lua", b"x\0y"), file("b.lua", b"")],
+                },
+            },
+            Part {
+                engine: "native".into(),
+                source: Source::default(),
+            },
+        ];
+        let blob = encode(&parts);
+        assert_eq!(decode(&blob), Some(parts));
+        for cut in 1..blob.len() {
+            let _ = decode(&blob[..cut]);
+        }
+    }
 }

@@ -9,4 +9,5 @@ pub mod generation;
 pub mod module;
 pub mod registry;
 pub mod run;
+pub mod trace;
 pub mod value;

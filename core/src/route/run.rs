@@ -245,11 +245,17 @@ fn latency_level() -> Option<Level> {
     crate::log::enabled(level, "core").then_some(level)
 }
 
-/// The script's name of a main route: `kemi.request_route_callback` or `ksr_request_route`.
+/// The script's name of a main route: `kemi.request_route_callback` or `ksr_request_route`; in the
+/// native language its keyword.
 fn main_route(which: &str) -> &'static str {
     static NAMES: OnceLock<[String; 3]> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
+        let native =
+            super::engine::find(&crate::server().config.engine).is_none_or(|k| k.name == "native");
         ["request_route", "reply_route", "onsend_route"].map(|w| {
+            if native {
+                return w.to_string();
+            }
             let given = crate::server().config.text(&format!("kemi.{w}_callback"));
             given
                 .filter(|s| !s.is_empty())
@@ -266,7 +272,7 @@ fn main_route(which: &str) -> &'static str {
 /// Runs the route `name`, as a route block of this kind, for the message in `ctx`. What the route
 /// left in `ctx.end` is taken from it; failures are logged and counted here, once.
 pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outcome {
-    let Some(engine) = generation::current() else {
+    let Some(engine) = engine_of(name) else {
         return Outcome::Missing;
     };
     let before = (ctx.route, ctx.end);
@@ -291,7 +297,15 @@ pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outco
 
 /// Whether the script has a route of this name.
 pub fn has(name: &str) -> bool {
-    generation::current().is_some_and(|e| e.has(name))
+    engine_of(name).is_some_and(|e| e.has(name))
+}
+
+/// The engine that has the route `name`: native event routes run beside a script, too.
+fn engine_of(name: &str) -> Option<std::rc::Rc<dyn super::engine::Engine>> {
+    if name.starts_with("event_route[") {
+        return generation::beside("native");
+    }
+    generation::current()
 }
 
 /// Runs an event route: `callback` is the script function that a module's `event_callback` names,

@@ -487,7 +487,10 @@ fn generations(_: &Params) -> Answer {
     use crate::route::generation as g;
     Ok(vec![fields([
         ("serves", Value::Int(g::number().into())),
-        ("file", text(g::path().unwrap_or(""))),
+        (
+            "files",
+            Value::Array(g::paths().into_iter().map(text).collect()),
+        ),
         ("digest", text(g::digest().unwrap_or_default())),
         (
             "kept",

@@ -11,6 +11,13 @@ use std::rc::Rc;
 thread_local! {
     /// The state whose route runs, for the functions below.
     static STATE: RefCell<Option<Rc<State>>> = const { RefCell::new(None) };
+    /// The state built last: the one that `lua_run` of another language works on.
+    static BUILT: RefCell<Option<Rc<State>>> = const { RefCell::new(None) };
+}
+
+/// Makes `state` the one that other languages call.
+pub fn built(state: &Rc<State>) {
+    BUILT.set(Some(state.clone()));
 }
 
 /// Runs `f` while `state` is the one that the functions below work on.
@@ -87,8 +94,13 @@ fn modf(
 }
 
 fn state() -> Result<Rc<State>, ScriptError> {
-    STATE
-        .with_borrow(Clone::clone)
+    let inner = STATE.with_borrow(Clone::clone);
+    inner
+        .or_else(|| {
+            // Brings this process to the generation that serves.
+            olelo_core::route::generation::beside("lua")?;
+            BUILT.with_borrow(Clone::clone)
+        })
         .ok_or_else(|| ScriptError::new("no Lua script is loaded in this process"))
 }
 
@@ -97,19 +109,22 @@ fn run(ctx: &mut Ctx, name: &str) -> Result<i64, ScriptError> {
 }
 
 fn call(ctx: &mut Ctx, name: &str, args: &[&str]) -> Result<i64, ScriptError> {
-    let outcome = state()?.call(name, args, ctx);
+    let state = state()?;
+    let outcome = with_state(&state, || state.call(name, args, ctx));
     answer(ctx, outcome, || format!("no function {name} in the script"))
 }
 
 fn run_string(ctx: &mut Ctx, text: &[u8]) -> Result<i64, ScriptError> {
-    let outcome = state()?.run(text, "=string", ctx);
+    let state = state()?;
+    let outcome = with_state(&state, || state.run(text, "=string", ctx));
     answer(ctx, outcome, String::new)
 }
 
 fn do_file(ctx: &mut Ctx, path: &str) -> Result<i64, ScriptError> {
     let text =
         std::fs::read(path).map_err(|e| ScriptError::new(format!("can't read {path}: {e}")))?;
-    let outcome = state()?.run(&text, &format!("@{path}"), ctx);
+    let state = state()?;
+    let outcome = with_state(&state, || state.run(&text, &format!("@{path}"), ctx));
     answer(ctx, outcome, String::new)
 }
 

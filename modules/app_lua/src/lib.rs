@@ -29,7 +29,11 @@ static SCRIPTS: RwLock<Vec<String>> = RwLock::new(Vec::new());
 pub fn module() -> Module {
     let m = Module::new("app_lua")
         .doc("Routing in Lua (LuaJIT): `cfgengine \"lua\"` with the script named by `load`.")
-        .param(param_call("load", add_script).doc("The script to load. The last one given routes."))
+        .param(
+            param_call("load", add_script).doc(
+                "A script to load. Several are loaded one after the other into the same state.",
+            ),
+        )
         .param(param_int("reload", &RELOAD).doc("Whether `app_lua.reload` is allowed."))
         .param(
             param_int("log_mode", &LOG_MODE)
@@ -76,17 +80,28 @@ fn init() -> Result<(), String> {
     let kind = EngineKind {
         name: "lua",
         aliases: &["app_lua"],
+        reread: EngineKind::same_files,
         build,
     };
     engine::register(kind);
-    let server = olelo_core::server();
-    if !matches!(server.config.engine.as_str(), "lua" | "app_lua") {
-        return Ok(());
+    let scripts = SCRIPTS.read().map(|s| s.clone()).unwrap_or_default();
+    if !scripts.is_empty() {
+        return generation::install(kind, Source::read(&scripts)?);
     }
-    let script = SCRIPTS.read().ok().and_then(|s| s.last().cloned());
-    let script = script
-        .ok_or("cfgengine \"lua\" needs a script: modparam(\"app_lua\", \"load\", \"FILE\")")?;
-    generation::install(kind, &script)
+    if routes() {
+        return Err(
+            "cfgengine \"lua\" needs a script: modparam(\"app_lua\", \"load\", \"FILE\")".into(),
+        );
+    }
+    Ok(())
+}
+
+/// Whether Lua is the routing language, not only called from another.
+fn routes() -> bool {
+    matches!(
+        olelo_core::server().config.engine.as_str(),
+        "lua" | "app_lua"
+    )
 }
 
 /// A Lua state with one generation in it.
@@ -104,18 +119,21 @@ fn build(source: &Source) -> Result<Rc<dyn Engine>, String> {
         TIME_LIMIT.get(),
         (MEMORY_LIMIT.get().max(4) as usize) << 20,
     )?;
-    if let Some(dir) = std::path::Path::new(&source.path)
-        .parent()
-        .filter(|d| !d.as_os_str().is_empty())
-    {
-        add_package_path(state.lua(), &dir.display().to_string()).map_err(|e| e.to_string())?;
+    for file in &source.files {
+        if let Some(dir) = std::path::Path::new(&file.path)
+            .parent()
+            .filter(|d| !d.as_os_str().is_empty())
+        {
+            add_package_path(state.lua(), &dir.display().to_string()).map_err(|e| e.to_string())?;
+        }
+        let mut ctx = Ctx::new();
+        match state.run(&file.text, &format!("@{}", file.path), &mut ctx) {
+            Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
+            _ => {}
+        }
     }
-    let mut ctx = Ctx::new();
-    match state.run(&source.text, &format!("@{}", source.path), &mut ctx) {
-        Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
-        _ => {}
-    }
-    if !state.has("ksr_request_route")
+    if routes()
+        && !state.has("ksr_request_route")
         && olelo_core::server()
             .config
             .text("kemi.request_route_callback")
@@ -123,10 +141,12 @@ fn build(source: &Source) -> Result<Rc<dyn Engine>, String> {
     {
         return Err(format!(
             "{}: has no function ksr_request_route",
-            source.path
+            source.path()
         ));
     }
-    Ok(Rc::new(Lua(Rc::new(state))))
+    let state = Rc::new(state);
+    functions::built(&state);
+    Ok(Rc::new(Lua(state)))
 }
 
 /// `require` finds files beside the script as well.
@@ -147,7 +167,7 @@ impl Engine for Lua {
 }
 
 fn list(_: &Params) -> Answer {
-    let script = generation::path().unwrap_or("").to_string();
+    let script = generation::source("lua").map_or_else(String::new, |s| s.path().to_string());
     Ok(olelo_ipc::process::table()
         .iter()
         .filter(|s| s.routes())
@@ -171,7 +191,7 @@ fn reload(_: &Params) -> Answer {
             "reloading is switched off: modparam(\"app_lua\", \"reload\", 1)",
         ));
     }
-    core_cmds::reload_answer(generation::reload())
+    core_cmds::reload_answer(generation::reload(Some("lua")))
 }
 
 fn api_list(_: &Params) -> Answer {

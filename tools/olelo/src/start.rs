@@ -3,7 +3,7 @@
 use crate::cli::Options;
 use crate::daemon;
 use olelo_cfg::ast::Config;
-use olelo_cfg::diagnostic::Diagnostic;
+use olelo_cfg::diagnostic::{Diagnostic, Severity};
 use olelo_cfg::{Parsed, parse_file, parse_str};
 use olelo_core::config::CoreConfig;
 use olelo_core::proc::{boot, main_loop};
@@ -25,7 +25,8 @@ pub fn run(o: &Options, argv: Vec<String>) -> u8 {
     let faulty = !parsed.ok();
     // Even where the text is faulty, what can be read is checked further: one run shows it all.
     let core = vec![olelo_core::exports::module()];
-    let loaded = boot::load_modules(&parsed.config, core, olelo_modules::ALL);
+    let last = vec![olelo_modules::native::module()];
+    let loaded = boot::load_modules(&parsed.config, core, last, olelo_modules::ALL);
     let registry = match loaded {
         Ok(r) => Some(r),
         Err(errors) => {
@@ -56,6 +57,8 @@ pub fn run(o: &Options, argv: Vec<String>) -> u8 {
             .insert("rundir".into(), dir.display().to_string());
     }
     setup_log(o, &config);
+    let _ = olelo_modules::native::call::CATALOGUE.set(olelo_modules::provider);
+    olelo_modules::native::give(parsed.clone(), options);
     if o.check {
         return check(o, &mut parsed, config, registry);
     }
@@ -147,18 +150,29 @@ fn check(
     config: CoreConfig,
     registry: olelo_core::route::registry::Registry,
 ) -> u8 {
-    let code = match boot::prepare(&parsed.config, config, registry, true) {
-        Ok(_) => 0,
-        Err(e) => {
-            report(parsed, e);
-            1
-        }
-    };
+    let done = boot::prepare(&parsed.config, config, registry, true);
+    let code = explain(parsed, done.err());
     show(o, parsed);
     if code == 0 && !o.json {
         eprintln!("config file ok, exiting...");
     }
     code
+}
+
+/// Adds what was found in the route blocks, and why the start failed if not for them. Returns the
+/// exit code.
+fn explain(parsed: &mut Parsed, failure: Option<boot::BootError>) -> u8 {
+    let found = olelo_modules::native::diagnostics();
+    let known = found.iter().any(|d| d.severity == Severity::Error);
+    parsed.diagnostics.extend(found);
+    match failure {
+        Some(e) if !known => {
+            report(parsed, e);
+            1
+        }
+        Some(_) => 1,
+        None => 0,
+    }
 }
 
 fn serve(
@@ -178,10 +192,20 @@ fn serve(
     for x in &o.without_meaning {
         olelo_core::notice!("core", "the option {x} has no effect here");
     }
-    let server = match boot::prepare(&parsed.config, config, registry, false) {
-        Ok(s) => s,
+    let mut found = Parsed {
+        sources: parsed.sources.clone(),
+        ..Parsed::default()
+    };
+    let prepared = boot::prepare(&parsed.config, config, registry, false);
+    let server = match prepared {
+        Ok(s) => {
+            explain(&mut found, None);
+            show(o, &found);
+            s
+        }
         Err(e) => {
-            complain(&e);
+            explain(&mut found, Some(e));
+            show(o, &found);
             return 1;
         }
     };

@@ -1,0 +1,518 @@
+//! Runs a program for a message.
+//!
+//! A [`Machine`] lives for one call of a route block and the blocks that it calls. It never fails as
+//! a whole: what goes wrong in a statement is logged with its place and the routes that led there,
+//! the statement counts as false, and the next one runs, as operators of Kamailio know it. Bounds
+//! are on rounds of a loop and on nesting; a program without them ends by itself.
+
+use crate::fields;
+use crate::ops;
+use crate::program::{Arg, Args, At, Call, Expr, Op, Pattern, Program, Step, Switch};
+use olelo_cfg::ast::RouteKind;
+use olelo_core::route::ctx::{Ctx, End};
+use olelo_core::route::engine::{Engine, Outcome};
+use olelo_core::route::function::{
+    BRANCH, EVENT, FAILURE, ONREPLY, ONSEND, Routes, ScriptError, TM_ONREPLY,
+};
+use olelo_core::route::trace::{self, Step as Traced};
+use olelo_core::route::value::Val;
+use olelo_textops::posix;
+
+/// Most arguments of a function.
+const MOST_ARGS: usize = 8;
+
+/// A program as an engine.
+pub struct Native(pub Program);
+
+impl Engine for Native {
+    fn call(&self, name: &str, _: Option<&str>, ctx: &mut Ctx) -> Outcome {
+        match self.block(name, ctx.route) {
+            Some(b) => Machine::new(&self.0).start(b, ctx),
+            None => Outcome::Missing,
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match whole(name) {
+            Some((kind, name)) => self.0.find(kind, name).is_some(),
+            None => self.0.index.values().any(|names| names.contains_key(name)),
+        }
+    }
+}
+
+impl Native {
+    /// The block that `name` means while a block of kind `routes` runs.
+    fn block(&self, name: &str, routes: Routes) -> Option<usize> {
+        if let Some((kind, name)) = whole(name) {
+            return self.0.find(kind, name);
+        }
+        let kind = match routes {
+            FAILURE => RouteKind::Failure,
+            BRANCH => RouteKind::Branch,
+            TM_ONREPLY | ONREPLY => RouteKind::Reply,
+            EVENT => RouteKind::Event,
+            ONSEND => RouteKind::OnSend,
+            _ => RouteKind::Request,
+        };
+        // Routes that go on after a pause, and those named by a control command, are plain ones.
+        self.0
+            .find(kind, name)
+            .or_else(|| self.0.find(RouteKind::Request, name))
+    }
+}
+
+/// Kind and name of a block whose name says its kind.
+fn whole(name: &str) -> Option<(RouteKind, &str)> {
+    match name {
+        "request_route" => Some((RouteKind::Request, "")),
+        "reply_route" => Some((RouteKind::Reply, "")),
+        "onsend_route" => Some((RouteKind::OnSend, "")),
+        _ => {
+            let event = name.strip_prefix("event_route[")?.strip_suffix(']')?;
+            Some((RouteKind::Event, event))
+        }
+    }
+}
+
+/// What follows a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// The next one.
+    Next,
+    /// What comes after the loop or `switch`.
+    Break,
+    /// The caller of the block.
+    Return,
+    /// Nothing: routing of the message is over.
+    Stop,
+}
+
+/// See the file's essay.
+struct Machine<'p> {
+    program: &'p Program,
+    /// Return code of the last statement; that of the block when it ends.
+    value: i64,
+    /// Set where a function's return code says that routing is over.
+    over: bool,
+    /// Blocks that run, with the place that each was called from.
+    stack: Vec<(usize, At)>,
+    /// Where the machine is.
+    at: At,
+}
+
+impl<'p> Machine<'p> {
+    fn new(program: &'p Program) -> Self {
+        Machine {
+            program,
+            value: 1,
+            over: false,
+            stack: Vec::new(),
+            at: At::default(),
+        }
+    }
+
+    fn start(mut self, block: usize, ctx: &mut Ctx) -> Outcome {
+        self.stack.push((block, At::default()));
+        let flow = self.run(&self.program.blocks[block].code, ctx);
+        match (ctx.end, flow) {
+            (End::Drop, _) => Outcome::Drop,
+            (End::Exit, _) | (_, Flow::Stop) => Outcome::Exit,
+            _ => Outcome::Return(self.value),
+        }
+    }
+
+    fn run(&mut self, code: &'p [Step], ctx: &mut Ctx) -> Flow {
+        for step in code {
+            self.at = step.at;
+            if trace::is_on() {
+                self.trace(step, ctx);
+            }
+            let flow = self.step(step, ctx);
+            if flow != Flow::Next {
+                return flow;
+            }
+        }
+        Flow::Next
+    }
+
+    fn step(&mut self, step: &'p Step, ctx: &mut Ctx) -> Flow {
+        match &step.op {
+            Op::Do(e) => {
+                match self.eval(e, ctx) {
+                    Ok(v) => self.value = ops::int(&v),
+                    Err(e) => self.failed(&e, ctx),
+                }
+                self.flow(ctx)
+            }
+            Op::If(cond, then, otherwise) => {
+                let yes = self.holds(cond, ctx);
+                if self.flow(ctx) == Flow::Stop {
+                    return Flow::Stop;
+                }
+                self.value = 1;
+                self.run(if yes { then } else { otherwise }, ctx)
+            }
+            Op::Assign(a) => {
+                let (target, value) = &**a;
+                self.assign(target, value, ctx);
+                self.flow(ctx)
+            }
+            Op::While(cond, body) => self.repeat(step.at, cond, body, ctx),
+            Op::Switch(s) => self.switch(s, ctx),
+            Op::Break => Flow::Break,
+            Op::Return(None) => {
+                self.value = 1;
+                Flow::Return
+            }
+            Op::Return(Some(e)) => {
+                match self.eval(e, ctx) {
+                    Ok(v) => self.value = ops::int(&v),
+                    Err(e) => self.failed(&e, ctx),
+                }
+                match self.flow(ctx) {
+                    Flow::Next => Flow::Return,
+                    other => other,
+                }
+            }
+            Op::Exit => {
+                ctx.end = End::Exit;
+                Flow::Stop
+            }
+            Op::Drop => {
+                ctx.end = End::Drop;
+                Flow::Stop
+            }
+        }
+    }
+
+    /// Whether something called has ended the routing.
+    fn flow(&self, ctx: &Ctx) -> Flow {
+        if self.over || ctx.end != End::None {
+            Flow::Stop
+        } else {
+            Flow::Next
+        }
+    }
+
+    fn assign(&mut self, target: &olelo_core::pv::Spec, value: &'p Expr, ctx: &mut Ctx) {
+        // A fixed value is handed over without a copy.
+        let done = match value {
+            Expr::Fixed(v) => target.set(ctx, v.clone()),
+            e => match self.eval(e, ctx) {
+                Ok(v) => target.set(ctx, v),
+                Err(e) => Err(e),
+            },
+        };
+        self.value = 1;
+        if let Err(e) = done {
+            self.failed(&e, ctx);
+        }
+    }
+
+    fn repeat(&mut self, at: At, cond: &'p Expr, body: &'p [Step], ctx: &mut Ctx) -> Flow {
+        let mut rounds = 0;
+        loop {
+            self.at = at;
+            let yes = self.holds(cond, ctx);
+            if self.flow(ctx) == Flow::Stop {
+                return Flow::Stop;
+            }
+            if !yes {
+                return Flow::Next;
+            }
+            rounds += 1;
+            if self.program.max_loops > 0 && rounds > self.program.max_loops {
+                let e = format!(
+                    "while: more than {} rounds (max_while_loops); the loop is left",
+                    self.program.max_loops
+                );
+                self.failed(&ScriptError(e), ctx);
+                return Flow::Next;
+            }
+            match self.run(body, ctx) {
+                Flow::Next => {}
+                Flow::Break => return Flow::Next,
+                other => return other,
+            }
+        }
+    }
+
+    fn switch(&mut self, s: &'p Switch, ctx: &mut Ctx) -> Flow {
+        let value = match self.eval(&s.value, ctx) {
+            Ok(v) => v,
+            Err(e) => {
+                self.failed(&e, ctx);
+                Val::Null
+            }
+        };
+        if self.flow(ctx) == Flow::Stop {
+            return Flow::Stop;
+        }
+        self.value = 1;
+        match s.entry(&value) {
+            Some(at) => match self.run(&s.code[at..], ctx) {
+                Flow::Break => Flow::Next,
+                other => other,
+            },
+            None => Flow::Next,
+        }
+    }
+
+    /// A condition. One that can't be evaluated doesn't hold.
+    fn holds(&mut self, e: &'p Expr, ctx: &mut Ctx) -> bool {
+        let v = if e.is_condition() || e.is_leaf() {
+            self.test(e, ctx)
+        } else {
+            self.eval(e, ctx).map(|v| ops::truth(&v))
+        };
+        v.unwrap_or_else(|e| {
+            self.failed(&e, ctx);
+            false
+        })
+    }
+
+    /// The truth of an expression, without copying the values in it where that can be.
+    fn test(&mut self, e: &'p Expr, ctx: &mut Ctx) -> Result<bool, ScriptError> {
+        match e {
+            Expr::Call(_) | Expr::Route(_) | Expr::RouteNamed(_) => {
+                Ok(ops::int(&self.eval(e, ctx)?) > 0)
+            }
+            Expr::Not(e) => Ok(!self.test(e, ctx)?),
+            Expr::And(p) => Ok(self.test(&p[0], ctx)? && self.test(&p[1], ctx)?),
+            Expr::Or(p) => Ok(self.test(&p[0], ctx)? || self.test(&p[1], ctx)?),
+            Expr::Compare(r, not, p) if p.iter().all(Expr::is_leaf) => {
+                let (a, b) = (p[0].read(ctx)?, p[1].read(ctx)?);
+                Ok(ops::relates(*r, &a, &b) != *not)
+            }
+            Expr::Match(m, not) if m.0.is_leaf() => match &m.1 {
+                Pattern::Fixed(re) => Ok(re.is_match(&ops::text(&m.0.read(ctx)?)) != *not),
+                Pattern::Value(_) => Ok(ops::truth(&self.eval(e, ctx)?)),
+            },
+            e if e.is_leaf() => Ok(ops::truth(&e.read(ctx)?)),
+            e => Ok(ops::truth(&self.eval(e, ctx)?)),
+        }
+    }
+
+    /// The value of an expression, a copy of its own.
+    fn eval(&mut self, e: &'p Expr, ctx: &mut Ctx) -> Result<Val<'static>, ScriptError> {
+        Ok(match e {
+            e if e.is_leaf() => e.read(ctx)?.into_owned(),
+            Expr::Call(c) => Val::Int(self.call(c, ctx)),
+            Expr::Route(r) => Val::Int(self.route(*r, ctx)?),
+            Expr::RouteNamed(e) => {
+                let name = self.eval(e, ctx)?;
+                let name = String::from_utf8_lossy(&ops::text(&name)).into_owned();
+                let route = self.program.find(RouteKind::Request, &name);
+                let route =
+                    route.ok_or_else(|| ScriptError(format!("there is no route[{name}]")))?;
+                Val::Int(self.route(route, ctx)?)
+            }
+            Expr::Not(_) | Expr::And(_) | Expr::Or(_) => Val::Int(self.test(e, ctx)?.into()),
+            Expr::Neg(e) => Val::Int(ops::int(&self.eval(e, ctx)?).wrapping_neg()),
+            Expr::BitNot(e) => Val::Int(!ops::int(&self.eval(e, ctx)?)),
+            Expr::Compare(r, not, p) => {
+                let (a, b) = (self.eval(&p[0], ctx)?, self.eval(&p[1], ctx)?);
+                Val::Int((ops::relates(*r, &a, &b) != *not).into())
+            }
+            Expr::Match(m, not) => {
+                let subject = self.eval(&m.0, ctx)?;
+                let re = match &m.1 {
+                    Pattern::Fixed(re) => re.clone(),
+                    Pattern::Value(e) => {
+                        let v = self.eval(e, ctx)?;
+                        posix::compiled(&ops::text(&v), MATCH)?
+                    }
+                };
+                Val::Int((re.is_match(&ops::text(&subject)) != *not).into())
+            }
+            Expr::Arith(op, p) => {
+                let (a, b) = (self.eval(&p[0], ctx)?, self.eval(&p[1], ctx)?);
+                ops::calculate(*op, &a, &b)?
+            }
+            Expr::ToInt(e) => Val::Int(ops::int(&self.eval(e, ctx)?)),
+            Expr::ToStr(e) => Val::from(ops::text(&self.eval(e, ctx)?).into_owned()),
+            Expr::Defined(e) => Val::Int((!self.eval(e, ctx)?.is_null()).into()),
+            Expr::StrLen(e) => Val::Int(ops::text(&self.eval(e, ctx)?).len() as i64),
+            Expr::StrEmpty(e) => Val::Int(ops::text(&self.eval(e, ctx)?).is_empty().into()),
+            Expr::SelVal(p) => {
+                let chosen = if self.test(&p[0], ctx)? { &p[1] } else { &p[2] };
+                self.eval(chosen, ctx)?
+            }
+            // Leaves are read above.
+            Expr::Fixed(_) | Expr::Pv(_) | Expr::Field(_) | Expr::Test(_) => Val::Null,
+        })
+    }
+
+    /// A function's return code: below 0 false, above 0 true, 0 ends the routing.
+    fn call(&mut self, c: &'p Call, ctx: &mut Ctx) -> i64 {
+        let done = match &c.args {
+            Args::Fixed(v) => c.function.call(ctx, v),
+            Args::Mixed(args) => self.call_mixed(c, args, ctx),
+        };
+        let rc = match done {
+            Ok(v) => code(&v),
+            Err(e) => {
+                self.failed(&e, ctx);
+                -1
+            }
+        };
+        ctx.rc = rc;
+        self.over |= rc == 0;
+        rc
+    }
+
+    fn call_mixed(
+        &mut self,
+        c: &'p Call,
+        args: &'p [Arg],
+        ctx: &mut Ctx,
+    ) -> Result<Val<'static>, ScriptError> {
+        let mut values = [const { Val::Null }; MOST_ARGS];
+        for (v, arg) in values.iter_mut().zip(args) {
+            *v = match arg {
+                Arg::Fixed(Val::Str(s)) => Val::bytes(s),
+                Arg::Fixed(v) => v.clone(),
+                Arg::Text(f) => Val::from(f.eval(ctx)),
+                Arg::Value(e) => self.eval(e, ctx)?,
+                Arg::String(e, null) => match self.eval(e, ctx)? {
+                    Val::Null => Val::bytes(null),
+                    v @ (Val::Int(_) | Val::Bool(_)) => Val::from(ops::text(&v).into_owned()),
+                    v => v,
+                },
+            };
+        }
+        c.function.call(ctx, &values[..args.len().min(MOST_ARGS)])
+    }
+
+    /// Runs another block and returns its code.
+    fn route(&mut self, route: usize, ctx: &mut Ctx) -> Result<i64, ScriptError> {
+        if self.stack.len() >= self.program.max_depth {
+            return Err(ScriptError(format!(
+                "routes are nested {} deep (max_recursive_level); {} is left out",
+                self.stack.len(),
+                self.program.blocks[route].name
+            )));
+        }
+        let back = self.at;
+        self.stack.push((route, back));
+        self.value = 1;
+        let flow = self.run(&self.program.blocks[route].code, ctx);
+        self.stack.pop();
+        self.at = back;
+        ctx.rc = self.value;
+        // `return 0` ends the routing, and so does what has ended it already.
+        self.over |= flow == Flow::Stop || flow == Flow::Return && self.value == 0;
+        Ok(self.value)
+    }
+
+    /// Logs what went wrong, with the place and the way that led there. The statement is false.
+    fn failed(&mut self, e: &ScriptError, ctx: &mut Ctx) {
+        self.value = -1;
+        olelo_core::error!(
+            "app_native",
+            "{}: {e} [{}; {}]",
+            self.program.place(self.at),
+            self.trail(),
+            String::from_utf8_lossy(ctx.msg.call_id().unwrap_or(b"no Call-ID"))
+        );
+    }
+
+    /// `request_route > route[RELAY] (a.cfg:12)`: the blocks that run and where each was called.
+    fn trail(&self) -> String {
+        let mut out = String::new();
+        for (i, (block, from)) in self.stack.iter().enumerate() {
+            if i > 0 {
+                out.push_str(" > ");
+            }
+            out.push_str(&self.program.blocks[*block].name);
+            if i > 0 {
+                out.push_str(&format!(" ({})", self.program.place(*from)));
+            }
+        }
+        out
+    }
+
+    #[cold]
+    fn trace(&self, step: &Step, ctx: &mut Ctx) {
+        let block = self.stack.last().map_or(0, |s| s.0);
+        let file = self.program.files.get(self.at.file as usize);
+        trace::step(
+            ctx,
+            &Traced {
+                file: file.map_or("?", String::as_str),
+                line: self.at.line,
+                route: &self.program.blocks[block].name,
+                depth: self.stack.len(),
+                what: step.op.name(),
+            },
+        );
+    }
+}
+
+/// `=~` matches without regard to case.
+pub const MATCH: posix::Flags = posix::Flags {
+    ignore_case: true,
+    lines: false,
+};
+
+/// The return code that a function's value stands for.
+fn code(v: &Val<'_>) -> i64 {
+    match v {
+        Val::Int(i) => *i,
+        Val::Bool(true) => 1,
+        Val::Bool(false) => -1,
+        _ => 1,
+    }
+}
+
+impl Switch {
+    /// The statement to go on with for this value.
+    fn entry(&self, value: &Val<'_>) -> Option<usize> {
+        use crate::program::Label;
+        let text = ops::text(value);
+        let hit = self.labels.iter().find(|(l, _)| match l {
+            Label::Int(i) if self.numeric => ops::int(value) == *i,
+            Label::Int(i) => *text == *i.to_string().as_bytes(),
+            Label::Str(s) => *text == **s,
+            Label::Regex(re) => re.is_match(&text),
+        });
+        hit.map(|(_, at)| *at).or(self.default)
+    }
+}
+
+impl Expr {
+    /// Whether it is one value that can be read from the message as it is.
+    fn is_leaf(&self) -> bool {
+        matches!(
+            self,
+            Expr::Fixed(_) | Expr::Pv(_) | Expr::Field(_) | Expr::Test(_)
+        )
+    }
+
+    /// Whether its value is a truth.
+    fn is_condition(&self) -> bool {
+        matches!(
+            self,
+            Expr::Call(_)
+                | Expr::Route(_)
+                | Expr::RouteNamed(_)
+                | Expr::Not(_)
+                | Expr::And(_)
+                | Expr::Or(_)
+                | Expr::Compare(..)
+                | Expr::Match(..)
+        )
+    }
+
+    /// The value of a leaf, borrowed from the message where that can be.
+    fn read<'c>(&'c self, ctx: &'c Ctx) -> Result<Val<'c>, ScriptError> {
+        Ok(match self {
+            Expr::Fixed(Val::Str(s)) => Val::bytes(s),
+            Expr::Fixed(v) => v.clone(),
+            Expr::Pv(s) => s.get(ctx),
+            Expr::Field(f) => fields::value(*f, ctx),
+            Expr::Test(t) => Val::Int(fields::test(t, ctx).into()),
+            _ => Val::Null,
+        })
+    }
+}
