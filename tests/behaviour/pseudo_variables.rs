@@ -289,9 +289,10 @@ fn rows(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
 
 /// Names of pseudo-variables and transformations in expressions.
 fn names(exprs: impl Iterator<Item = Vec<u8>>) -> Vec<String> {
-    let word =
-        Regex::new(r"\{[a-z0-9]+\.[a-zA-Z0-9.]+|\$\(?[A-Za-z_][A-Za-z0-9_.]*(\([a-zA-Z_.\[\]0-9]+\))?")
-            .expect("a regex");
+    let word = Regex::new(
+        r"\{[a-z0-9]+\.[a-zA-Z0-9.]+|\$\(?[A-Za-z_][A-Za-z0-9_.]*(\([a-zA-Z_.\[\]0-9]+\))?",
+    )
+    .expect("a regex");
     exprs
         .flat_map(|e| {
             word.find_iter(&e)

@@ -411,7 +411,8 @@ impl<'a> Compiler<'a> {
             }
         }
         match Spec::parse(format!("$sel({path})").as_bytes()) {
-            Ok(spec) => Expr::Pv(Box::new(spec)),
+            // One that names nothing is the empty string, not null.
+            Ok(spec) => Expr::ToStr(Box::new(Expr::Pv(Box::new(spec)))),
             Err(_) => {
                 self.fault(
                     Diagnostic::error("select", format!("@{path} can't be read"), span)

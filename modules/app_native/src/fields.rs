@@ -88,12 +88,11 @@ fn is_myself(f: Field, ctx: &Ctx) -> bool {
         Field::FromUri => ctx.msg.from().map(|a| a.uri_text(ctx.msg.buf())),
         Field::ToUri => ctx.msg.to().map(|a| a.uri_text(ctx.msg.buf())),
         Field::SrcIp | Field::DstIp | Field::SndIp | Field::ToIp => {
-            let port = match f {
-                Field::DstIp => ctx.rcv.dst.port(),
-                _ => 0,
-            };
-            return ip(f, ctx)
-                .is_some_and(|a| own::is_myself(a.to_string().as_bytes(), port, None));
+            let sockets = &olelo_core::server().sockets.0;
+            return ip(f, ctx).is_some_and(|a| {
+                sockets.iter().any(|l| l.addr.ip() == a)
+                    || own::is_myself(a.to_string().as_bytes(), 0, None)
+            });
         }
         Field::UriHost => {
             return Uri::parse(ctx.ruri()).is_ok_and(|u| own::is_myself(u.host, 0, None));

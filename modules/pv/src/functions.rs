@@ -15,22 +15,26 @@ pub(crate) fn functions() -> Vec<Function> {
         })
         .cfg("pv_isset")
         .args(["var"])
+        .raw(&["var"])
         .doc("Whether a pseudo-variable is set.")),
         n(function("pv_unset", |c: &mut Ctx, p: &[u8]| {
             yes(write(c, p, Val::Null))
         })
         .cfg("pv_unset")
         .args(["var"])
+        .raw(&["var"])
         .doc("Unsets a pseudo-variable.")),
         n(function("is_int", |c: &mut Ctx, p: &[u8]| {
             yes(read(c, p).is_some_and(|v| matches!(v, Val::Int(_))))
         })
         .cfg("is_int")
         .args(["var"])
+        .raw(&["var"])
         .doc("Whether a pseudo-variable is an integer.")),
         n(function("typeof", type_of)
             .cfg("typeof")
             .args(["var", "type"])
+            .raw(&["var"])
             .doc("Whether a pseudo-variable is of a type: int, str, null, avp, xavp.")),
         n(function("not_empty", |c: &mut Ctx, p: &[u8]| {
             yes(read(c, p)
@@ -39,11 +43,13 @@ pub(crate) fn functions() -> Vec<Function> {
         })
         .cfg("not_empty")
         .args(["var"])
+        .raw(&["var"])
         .doc("Whether a pseudo-variable is neither null nor empty.")),
         n(
             function("pv_evalx", |c: &mut Ctx, d: &[u8], t: &[u8]| evalx(c, d, t))
                 .cfg("pv_evalx")
                 .args(["var", "text"])
+                .raw(&["var", "text"])
                 .doc("Evaluates a text twice into a pseudo-variable."),
         ),
     ]

@@ -147,14 +147,17 @@ fn texts() -> Vec<Function> {
         function("xavp_params_implode", imploded(Family::P, false))
             .cfg("xavp_params_implode")
             .args(["root", "var"])
+            .raw(&["var"])
             .doc("The fields of an xavp as `a=1;b=2;` into a pseudo-variable."),
         function("xavp_params_implode_qval", imploded(Family::P, true))
             .cfg("xavp_params_implode_qval")
             .args(["root", "var"])
+            .raw(&["var"])
             .doc("As xavp_params_implode, values in quotes."),
         function("xavu_params_implode", imploded(Family::U, false))
             .cfg("xavu_params_implode")
             .args(["root", "var"])
+            .raw(&["var"])
             .doc("The fields of an xavu as `a=1;b=2;` into a pseudo-variable."),
         function(
             "xavp_slist_explode",

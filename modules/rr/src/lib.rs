@@ -126,17 +126,17 @@ fn recording_functions() -> Vec<Function> {
             .doc("Adds Record-Route with this address and parameters."),
         function("record_route_preset", |c: &mut Ctx, a: &[u8], b: Option<&[u8]>| record::preset(c, a, b))
             .cfg("record_route_preset")
-            .args(["outbound", "inbound"])
+            .args(["outbound", "inbound"]).raw(&["outbound", "inbound"])
             .routes(RECORD)
             .doc("Adds Record-Routes with these addresses and parameters: where it leaves, where it came."),
         function("record_route_advertised_address", formatted(record::advertised))
             .cfg("record_route_advertised_address")
-            .args(["address"])
+            .args(["address"]).raw(&["address"])
             .routes(RECORD)
             .doc("As record_route, with this address in place of the socket's."),
         function("add_rr_param", formatted(add_rr_param))
             .cfg("add_rr_param")
-            .args(["param"])
+            .args(["param"]).raw(&["param"])
             .routes(RECORD)
             .doc("Adds a parameter `;name=value` to our Record-Route URI, before or after it is made."),
         function("remove_record_route", record::remove)

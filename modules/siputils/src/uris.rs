@@ -56,6 +56,7 @@ pub(crate) fn functions() -> Vec<Function> {
             .native_only()
             .cfg("get_uri_param")
             .args(["name", "var"])
+            .raw(&["var"])
             .routes(REQUEST)
             .doc("Puts the value of a parameter of the request URI into a pseudo-variable."),
         function("tel2sip", tel2sip)
@@ -63,6 +64,7 @@ pub(crate) fn functions() -> Vec<Function> {
             .cfg("tel2sip")
             .cfg("tel2sip2")
             .args(["uri", "host", "var"])
+            .raw(&["var"])
             .routes(in_request | ONREPLY)
             .doc(
                 "Makes a sip: URI of a tel: URI (RFC 3261 §19.1.6). 1 converted, 2 nothing to do.",
@@ -73,6 +75,7 @@ pub(crate) fn functions() -> Vec<Function> {
         .native_only()
         .cfg("set_uri_user")
         .args(["var", "user"])
+        .raw(&["var"])
         .doc("Sets the user of the URI in a pseudo-variable."),
         function("set_uri_host", |c: &mut Ctx, n: &[u8], h: &[u8]| {
             change(c, n, |b| b.set_host(h))
@@ -80,6 +83,7 @@ pub(crate) fn functions() -> Vec<Function> {
         .native_only()
         .cfg("set_uri_host")
         .args(["var", "host"])
+        .raw(&["var"])
         .doc("Sets the host of the URI in a pseudo-variable."),
     ]
 }

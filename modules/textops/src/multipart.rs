@@ -112,6 +112,7 @@ pub(crate) fn functions() -> Vec<Function> {
         })
         .cfg("get_body_part")
         .args(["content_type", "var"])
+        .raw(&["var"])
         .routes(routes | ONREPLY)
         .doc("Puts the first part of this type into a pseudo-variable."),
         function("get_body_part_raw", |c: &mut Ctx, t: &[u8], v: &[u8]| {
@@ -119,6 +120,7 @@ pub(crate) fn functions() -> Vec<Function> {
         })
         .cfg("get_body_part_raw")
         .args(["content_type", "var"])
+        .raw(&["var"])
         .routes(routes | ONREPLY)
         .doc("Puts the first part of this type, with its headers, into a pseudo-variable."),
     ]

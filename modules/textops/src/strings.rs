@@ -83,6 +83,7 @@ pub(crate) fn functions() -> Vec<Function> {
         function("regex_substring", regex_substring)
             .cfg("regex_substring")
             .args(["text", "regex", "group", "groups", "var"])
+            .raw(&["var"])
             .routes(REQUEST | FAILURE | BRANCH | ONREPLY)
             .doc("Puts a group of a match into a pseudo-variable."),
     ]

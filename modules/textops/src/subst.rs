@@ -26,12 +26,14 @@ pub(crate) fn functions() -> Vec<Function> {
         })
         .cfg("subst")
         .args(["expression"])
+        .raw(&["expression"])
         .doc("Substitutes in headers and body."),
         function("subst_body", |c: &mut Ctx, e: &[u8]| {
             edit(c, &[parts::body(c)], e)
         })
         .cfg("subst_body")
         .args(["expression"])
+        .raw(&["expression"])
         .doc("Substitutes in the body."),
         function("subst_hf", |c: &mut Ctx, n: &[u8], e: &[u8], w: &[u8]| {
             let s = parts::header_bodies(c, n, w);
@@ -39,20 +41,24 @@ pub(crate) fn functions() -> Vec<Function> {
         })
         .cfg("subst_hf")
         .args(["header", "expression", "which"])
+        .raw(&["expression"])
         .doc("Substitutes in bodies of a header: f first, l last, a all."),
         function("subst_uri", subst_uri)
             .cfg("subst_uri")
             .args(["expression"])
+            .raw(&["expression"])
             .routes(routes)
             .doc("Substitutes in the request URI."),
         function("subst_user", subst_user)
             .cfg("subst_user")
             .args(["expression"])
+            .raw(&["expression"])
             .routes(routes)
             .doc("Substitutes in the user of the request URI."),
         function("subst_v", subst_v)
             .cfg("subst_v")
             .args(["text", "expression", "var"])
+            .raw(&["expression", "var"])
             .doc("Substitutes in a text and puts the result into a pseudo-variable."),
     ]
 }

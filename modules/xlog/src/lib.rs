@@ -63,6 +63,7 @@ fn functions() -> Vec<Function> {
         function(name, at(level))
             .cfg(name)
             .args(["format"])
+            .raw(&["format"])
             .doc(doc)
     };
     vec![
@@ -85,12 +86,12 @@ fn functions() -> Vec<Function> {
             .native_only()
             .cfg("xlog")
             .cfg("xlogl")
-            .args(["first", "second", "third"])
+            .args(["first", "second", "third"]).raw(&["first", "second", "third"])
             .doc("xlog([[facility,] level,] format): writes a line, at level error unless told."),
         function("xlogm", xlogm)
             .native_only()
             .cfg("xlogm")
-            .args(["level", "format"])
+            .args(["level", "format"]).raw(&["format"])
             .doc("Writes a line unless `methods_filter` has the message's method."),
     ]
 }
