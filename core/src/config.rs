@@ -76,6 +76,12 @@ pub struct CoreConfig {
     pub file: String,
     /// The command line.
     pub argv: Vec<String>,
+    /// Largest request sent over UDP, in bytes; 0 for any (`udp_mtu`).
+    pub udp_mtu: usize,
+    /// Protocol for larger ones (`udp_mtu_try_proto`).
+    pub udp_mtu_try_proto: Option<crate::net::Proto>,
+    /// Names of flags and their numbers (`flags NAME:number`, `avpflags`).
+    pub flag_names: HashMap<String, u32>,
     /// All parameters by canonical name, as text.
     pub all: HashMap<String, String>,
     /// Custom parameters: `group.name = value`.
@@ -155,6 +161,11 @@ impl CoreConfig {
                 .and_then(|p| p.value.as_int())
                 .map(|t| t as u32),
             shm_bytes: size("shm", 64).clamp(8, 1 << 16) << 20,
+            udp_mtu: size("udp_mtu", 0),
+            udp_mtu_try_proto: tree
+                .param("udp_mtu_try_proto")
+                .and_then(|p| crate::net::Proto::from_name(printed(&p.value).as_bytes())),
+            flag_names: flag_names(tree),
             file: String::new(),
             argv: Vec::new(),
             all,
@@ -173,6 +184,25 @@ impl CoreConfig {
             .and_then(|t| t.parse().ok())
             .unwrap_or(default)
     }
+}
+
+/// Flags by name; those declared without a number get the lowest that nobody asked for.
+fn flag_names(tree: &Config) -> HashMap<String, u32> {
+    let mut out = HashMap::new();
+    for list in [&tree.flags, &tree.avpflags] {
+        let asked = |n: u32| list.iter().any(|f| f.number == Some(i64::from(n)));
+        let mut free = (0..32).filter(|n| !asked(*n));
+        for f in list {
+            let number = match f.number {
+                Some(n) => u32::try_from(n).ok(),
+                None => free.next(),
+            };
+            if let Some(n) = number {
+                out.insert(f.name.clone(), n);
+            }
+        }
+    }
+    out
 }
 
 fn printed(v: &ParamValue) -> String {

@@ -16,6 +16,8 @@ pub struct ViaFixup<'a> {
     pub received: Option<&'a [u8]>,
     /// `rport=` the source port, added where the sender did not ask.
     pub rport: Option<u16>,
+    /// More parameters, each with its `;`.
+    pub params: &'a [u8],
 }
 
 /// How to forward a request.
@@ -331,6 +333,7 @@ fn write_body(body: Option<(&[u8], &[u8])>, out: &mut Vec<u8>) {
 struct FixBytes {
     received: Vec<u8>,
     rport: Vec<u8>,
+    params: Vec<u8>,
 }
 
 impl FixBytes {
@@ -339,6 +342,7 @@ impl FixBytes {
             self.received.extend_from_slice(b";received=");
             self.received.extend_from_slice(ip);
         }
+        self.params.extend_from_slice(fix.params);
         if let Some(port) = fix.rport {
             self.rport.extend_from_slice(b";rport=");
             push_number(&mut self.rport, u64::from(port));
@@ -348,6 +352,7 @@ impl FixBytes {
     /// The changes in order of their offsets.
     fn changes<'a>(&'a self, via: &Via, fix: &ViaFixup<'_>) -> impl Iterator<Item = Change<'a>> {
         let at_end = Span::new(via.params.to(), via.params.to());
+        let more = (!self.params.is_empty()).then_some((at_end, self.params.as_slice()));
         let mut list = [None, None];
         if fix.rport.is_some() {
             let span = via
@@ -368,6 +373,7 @@ impl FixBytes {
             list.swap(0, 1);
         }
         list.into_iter()
+            .chain([more])
             .flatten()
             .map(|(span, data)| Change::replace(span, data))
     }
@@ -393,6 +399,7 @@ mod tests {
             top_via: ViaFixup {
                 received: Some(b"192.0.2.1"),
                 rport: Some(9),
+                params: b"",
             },
             remove_top_route: true,
             extra_headers: b"X: 1\r\n",
@@ -443,6 +450,7 @@ mod tests {
             top_via: ViaFixup {
                 received: Some(b"::1"),
                 rport: Some(7),
+                params: b";x=y",
             },
             server: Some(b"olelo"),
             ..ReplyOptions::default()
@@ -450,7 +458,7 @@ mod tests {
         reply(&m, 180, b"Ringing", &options, &mut out);
         assert_eq!(
             text(out),
-            "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP c;branch=z9hG4bKc;rport=7;received=::1, SIP/2.0/UDP d\r\n\
+            "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP c;branch=z9hG4bKc;rport=7;received=::1;x=y, SIP/2.0/UDP d\r\n\
              Record-Route: <sip:r;lr>\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:bob@b>;tag=tt\r\nCall-ID: x@y\r\nCSeq: 5 INVITE\r\n\
              X: y\r\nServer: olelo\r\nContent-Length: 0\r\n\r\n"
         );

@@ -110,6 +110,7 @@ fn write(msg: &Message) {
     let none = Edits::new();
     let fix = ViaFixup {
         received: Some(b"::1"),
+        params: b"",
         rport: Some(1),
     };
     let options = ForwardOptions {

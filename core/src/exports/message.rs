@@ -1,6 +1,6 @@
 //! What the message is, where it came from, where it goes.
 
-use crate::net::{Proto, own, reply, target};
+use crate::net::{self, Proto, own, reply, target};
 use crate::route::ctx::{Ctx, End};
 use crate::route::function::{ANY, CORE_ONREPLY, Function, ScriptError, function};
 use crate::route::{engine::Outcome, run};
@@ -75,19 +75,16 @@ fn uri_functions() -> Vec<Function> {
             c.dst_uri = Some(u.to_vec());
             true
         })
-        .cfg("setdsturi")
         .args(["uri"])
         .doc("Sets where the request is sent, whatever its URI."),
         function("resetdsturi", |c: &mut Ctx| {
             c.dst_uri = None;
             true
         })
-        .cfg("resetdsturi")
         .doc("Forgets the destination URI."),
         function("isdsturiset", |c: &mut Ctx| {
             c.dst_uri.as_ref().is_some_and(|d| !d.is_empty())
         })
-        .cfg("isdsturiset")
         .doc("Whether a destination URI is set."),
     ]
 }
@@ -205,32 +202,33 @@ fn sending_functions() -> Vec<Function> {
         })
         .cfg("add_local_rport")
         .doc("Adds rport to our Via."),
-        function("forward", forward)
-            .cfg("forward")
-            .doc("Forwards the request without state."),
+        function("forward", forward).doc("Forwards the request without state."),
         function("forward_uri", |c: &mut Ctx, u: &[u8]| {
             c.dst_uri = Some(u.to_vec());
             forward(c)
         })
         .args(["uri"])
         .doc("Forwards the request to a URI without state."),
-        function("set_forward_close", |_: &mut Ctx| true)
-            .cfg("set_forward_close")
-            .doc("Close the connection after forwarding."),
+        function("set_forward_close", |c: &mut Ctx| {
+            c.ext::<net::Wishes>().request.close = true;
+            true
+        })
+        .cfg("set_forward_close")
+        .doc("Close the connection after forwarding."),
         function("set_forward_no_connect", |c: &mut Ctx| {
-            c.ext::<NoConnect>().forward = true;
+            c.ext::<net::Wishes>().request.no_connect = true;
             true
         })
         .cfg("set_forward_no_connect")
         .doc("Open no connection to forward the request."),
         function("set_reply_close", |c: &mut Ctx| {
-            c.ext::<NoConnect>().close = true;
+            c.ext::<net::Wishes>().reply.close = true;
             true
         })
         .cfg("set_reply_close")
         .doc("Close the connection after the reply."),
         function("set_reply_no_connect", |c: &mut Ctx| {
-            c.ext::<NoConnect>().reply = true;
+            c.ext::<net::Wishes>().reply.no_connect = true;
             true
         })
         .cfg("set_reply_no_connect")
@@ -258,16 +256,6 @@ fn sending_functions() -> Vec<Function> {
             1i64
         })
         .doc("Lets this connection be used for requests to the address in Via."),
-        function("force_tcp_alias", |c: &mut Ctx, p: Option<i64>| {
-            c.tcp_alias = p.and_then(|p| u16::try_from(p).ok());
-            alias(c);
-            1i64
-        })
-        .native_only()
-        .cfg("force_tcp_alias")
-        .cfg("add_tcp_alias")
-        .args(["port"])
-        .doc("Lets this connection be used for requests to the sender's address."),
         function("route", call_route)
             .args(["name"])
             .routes(ANY)
@@ -275,15 +263,17 @@ fn sending_functions() -> Vec<Function> {
     ]
 }
 
-/// What a script said about opening and closing connections.
-#[derive(Default)]
-pub struct NoConnect {
-    /// Not for the request.
-    pub forward: bool,
-    /// Not for replies.
-    pub reply: bool,
-    /// Close after the reply.
-    pub close: bool,
+/// The native names of these that belong to the module `kex`.
+pub(super) fn of_kex() -> Vec<Function> {
+    let names = ["setdsturi", "resetdsturi", "isdsturiset", "is_myself"];
+    uri_functions()
+        .into_iter()
+        .filter(|f| names.contains(&f.name))
+        .map(|f| {
+            let name = f.name;
+            f.native_only().cfg(name)
+        })
+        .collect()
 }
 
 /// Whether a URI's host and port are this server.
@@ -338,7 +328,8 @@ fn set_advertised_port(ctx: &mut Ctx, port: &str) -> Result<i64, ScriptError> {
     Ok(1)
 }
 
-fn forward(ctx: &mut Ctx) -> i64 {
+/// Forwards the request to its next hop without state: 1, or -1 where that failed.
+pub(super) fn forward(ctx: &mut Ctx) -> i64 {
     match target::of_request(ctx) {
         Ok(dst) => {
             if reply::forward_request(ctx, &dst) {
@@ -355,7 +346,7 @@ fn forward(ctx: &mut Ctx) -> i64 {
 }
 
 /// Makes the connection usable for requests to the sender's advertised port (RFC 5923's idea).
-fn alias(ctx: &mut Ctx) {
+pub(super) fn alias(ctx: &mut Ctx) {
     let Some(conn) = ctx.rcv.conn else { return };
     let port = ctx
         .tcp_alias

@@ -1,10 +1,14 @@
 //! What the core itself exports to scripts: `KSR.info`, `KSR.is_myself`, `KSR.setflag`, `KSR.hdr.*` …
 
-mod flags;
+pub mod flags;
 mod hdr;
 mod log;
 mod message;
+mod native_misc;
+mod native_send;
+mod native_uri;
 
+use crate::route::function::Function;
 use crate::route::module::Module;
 
 /// The core as a module: always loaded, first.
@@ -18,6 +22,9 @@ pub fn module() -> Module {
         message::functions(),
         flags::functions(),
         hdr::functions(),
+        native_misc::functions(),
+        native_send::functions(),
+        native_uri::functions(),
     ];
     let m = functions.into_iter().flatten().fold(m, Module::function);
     let m = crate::rpc::core_cmds::all()
@@ -28,4 +35,18 @@ pub fn module() -> Module {
         .fold(m, Module::stat);
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
+}
+
+/// Functions of the core whose native names belong to the module `kex`, for that module to export.
+pub fn of_kex() -> Vec<Function> {
+    let mut v = flags::of_kex();
+    v.extend(message::of_kex());
+    v
+}
+
+/// Makes the connection that the message came on usable for requests to its sender's address and
+/// this port; to the port in Via where none is given.
+pub fn add_tcp_alias(ctx: &mut crate::route::ctx::Ctx, port: Option<u16>) {
+    ctx.tcp_alias = port;
+    message::alias(ctx);
 }

@@ -10,6 +10,7 @@ pub mod target;
 pub mod tcp;
 pub mod tcp_conn;
 pub mod udp;
+pub mod via;
 
 use crate::stats::Stat;
 use std::net::SocketAddr;
@@ -140,6 +141,46 @@ pub struct Dst {
     pub socket: SocketId,
     /// Connection, where one is known.
     pub conn: Option<ConnId>,
+    /// What is wanted of the connection.
+    pub flags: SendFlags,
+}
+
+/// What a script wants of the connection that a message is sent on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendFlags {
+    /// Open none: send only where there is one.
+    pub no_connect: bool,
+    /// Close it once the message is sent.
+    pub close: bool,
+}
+
+impl SendFlags {
+    /// Packed into a byte.
+    pub fn to_bits(self) -> u8 {
+        u8::from(self.no_connect) | u8::from(self.close) << 1
+    }
+
+    /// From [`SendFlags::to_bits`].
+    pub fn from_bits(b: u8) -> SendFlags {
+        SendFlags {
+            no_connect: b & 1 != 0,
+            close: b & 2 != 0,
+        }
+    }
+}
+
+/// What the script said about connections for the message being routed (`set_reply_close` …).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// For the request.
+    pub request: SendFlags,
+    /// For replies to it.
+    pub reply: SendFlags,
+}
+
+/// What the script said about connections for the message in `ctx`.
+pub fn wishes(ctx: &crate::route::ctx::Ctx) -> Wishes {
+    ctx.ext_ref().copied().unwrap_or_default()
 }
 
 /// Why a message could not be sent.

@@ -1,7 +1,8 @@
 //! Replies: where they go (RFC 3261 §18.2.2, RFC 3581 §4), stateless ones made here, and stateless
 //! forwarding of those that arrive.
 
-use super::{Dst, Proto, SocketId};
+pub use super::via::value as via_value;
+use super::{Dst, Proto, SocketId, via as own_via};
 use crate::hooks;
 use crate::route::ctx::Ctx;
 use crate::route::run::{FWD_REPLIES, FWD_REQUESTS};
@@ -16,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Fixup {
     received: Option<IpText>,
     rport: Option<u16>,
+    params: Vec<u8>,
 }
 
 /// An IP address as text, without a place on the heap.
@@ -76,6 +78,7 @@ impl Fixup {
         Fixup {
             received: (!same || wants_rport).then(|| IpText::of(src)),
             rport: wants_rport.then(|| ctx.rcv.src.port()),
+            params: own_via::reply_params(ctx),
         }
     }
 
@@ -84,6 +87,7 @@ impl Fixup {
         ViaFixup {
             received: self.received.as_ref().map(IpText::as_bytes),
             rport: self.rport,
+            params: &self.params,
         }
     }
 }
@@ -98,6 +102,7 @@ pub fn destination(ctx: &Ctx) -> Option<Dst> {
             addr: rcv.src,
             socket: rcv.socket,
             conn: rcv.conn,
+            flags: super::wishes(ctx).reply,
         });
     }
     let buf = ctx.msg.buf();
@@ -113,6 +118,7 @@ pub fn destination(ctx: &Ctx) -> Option<Dst> {
         addr,
         socket: rcv.socket,
         conn: None,
+        flags: super::wishes(ctx).reply,
     })
 }
 
@@ -271,47 +277,39 @@ pub fn forward(ctx: &mut Ctx) -> bool {
     sent
 }
 
-/// The value of our Via for a request that goes to `dst` with this branch.
-pub fn via_value(ctx: &Ctx, dst: &Dst, branch: &str) -> Vec<u8> {
-    let listen = crate::server().sockets.get(dst.socket);
-    let (host, port) = match (&ctx.advertised, listen.map(|l| l.public())) {
-        ((Some(h), p), Some((_, own))) => (h.as_str(), p.unwrap_or(own)),
-        ((None, p), Some((h, own))) => match (
-            &crate::server().config.advertised,
-            listen.and_then(|l| l.advertise.as_ref()),
-        ) {
-            ((Some(a), ap), None) => (a.as_str(), p.or(*ap).unwrap_or(own)),
-            _ => (h, p.unwrap_or(own)),
-        },
-        _ => ("127.0.0.1", 5060),
-    };
-    let mut v = String::with_capacity(48 + host.len() + branch.len());
-    v.push_str("SIP/2.0/");
-    v.push_str(dst.proto.via_name());
-    v.push(' ');
-    v.push_str(host);
-    if port != dst.proto.default_port() {
-        v.push(':');
-        v.push_str(&port.to_string());
-    }
-    v.push_str(";branch=");
-    v.push_str(branch);
-    if ctx.add_local_rport {
-        v.push_str(";rport");
-    }
-    match ctx.tcp_alias {
-        Some(0) if dst.proto != Proto::Udp => v.push_str(";alias"),
-        Some(p) if dst.proto != Proto::Udp => v.push_str(&format!(";alias={p}")),
-        _ => {}
-    }
-    v.into_bytes()
-}
-
 /// Forwards the request in `ctx` to `dst` without state. True if it was sent.
 pub fn forward_request(ctx: &mut Ctx, dst: &Dst) -> bool {
+    forward_branch(ctx, dst, 0)
+}
+
+/// As [`forward_request`], with this number at the end of the Via's branch: for one of several
+/// copies.
+pub fn forward_branch(ctx: &mut Ctx, dst: &Dst, number: u32) -> bool {
     hooks::FORWARD.list().iter().for_each(|h| h(ctx, dst));
-    let branch = format!("z9hG4bK{}.0", &stateless_tag(ctx)[3..19]);
-    let via = via_value(ctx, dst, &branch);
+    let out = forwarded(ctx, dst, number);
+    let (out, dst) = match super::target::for_size(ctx, dst, out.len()) {
+        Some(other) => (forwarded(ctx, &other, number), other),
+        None => (out, *dst),
+    };
+    if !crate::route::run::onsend(ctx, &out, &dst) {
+        return false;
+    }
+    match super::send(&dst, &out) {
+        Ok(()) => {
+            FWD_REQUESTS.inc();
+            true
+        }
+        Err(e) => {
+            crate::error!("core", "request lost: {e}");
+            false
+        }
+    }
+}
+
+/// The request in `ctx` as it is sent to `dst` without state.
+fn forwarded(ctx: &Ctx, dst: &Dst, number: u32) -> Vec<u8> {
+    let branch = format!("z9hG4bK{}.{number}", &stateless_tag(ctx)[3..19]);
+    let via = own_via::value(ctx, dst, &branch);
     let fix = Fixup::of(ctx);
     let ruri = ctx.ruri().to_vec();
     let routes = ctx
@@ -327,17 +325,5 @@ pub fn forward_request(ctx: &mut Ctx, dst: &Dst) -> bool {
     };
     let mut out = Vec::with_capacity(ctx.msg.buf().len() + 256);
     build::forward_request(&ctx.msg, &ctx.edits, &ruri, &via, &options, &mut out);
-    if !crate::route::run::onsend(ctx, &out, dst) {
-        return false;
-    }
-    match super::send(dst, &out) {
-        Ok(()) => {
-            FWD_REQUESTS.inc();
-            true
-        }
-        Err(e) => {
-            crate::error!("core", "request lost: {e}");
-            false
-        }
-    }
+    out
 }

@@ -1,6 +1,6 @@
 //! From a URI to a destination: transport, address and socket (RFC 3263 without NAPTR and SRV).
 
-use super::{Dst, Proto, SocketId};
+use super::{Dst, Proto, SendFlags, SocketId};
 use crate::route::ctx::Ctx;
 use olelo_sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
@@ -73,6 +73,7 @@ pub fn to(
             addr,
             socket,
             conn: None,
+            flags: SendFlags::default(),
         }),
         None => Err(TargetError::NoSocket(proto.name())),
     }
@@ -82,7 +83,29 @@ pub fn to(
 pub fn of_request(ctx: &Ctx) -> Result<Dst, TargetError> {
     let mut dst = resolve(ctx.next_hop(), ctx.send_socket, Some(ctx.rcv.socket))?;
     dst.conn = ctx.dst_conn;
+    dst.flags = super::wishes(ctx).request;
     Ok(dst)
+}
+
+/// Protocol for this message where it is too large for UDP (`udp_mtu_try_proto(…)`).
+#[derive(Default)]
+pub struct LargeProto(pub Option<Proto>);
+
+/// Where a request of this many bytes goes instead, if it is larger than `udp_mtu` and was to go over
+/// UDP (RFC 3261 §18.1.1).
+pub fn for_size(ctx: &Ctx, dst: &Dst, bytes: usize) -> Option<Dst> {
+    let config = &crate::server::try_server()?.config;
+    if dst.proto != Proto::Udp || config.udp_mtu == 0 || bytes <= config.udp_mtu {
+        return None;
+    }
+    let asked = ctx.ext_ref::<LargeProto>().and_then(|l| l.0);
+    let proto = asked.or(config.udp_mtu_try_proto)?;
+    if proto == Proto::Udp {
+        return None;
+    }
+    let mut other = to(proto, dst.addr, ctx.send_socket, Some(ctx.rcv.socket)).ok()?;
+    other.flags = dst.flags;
+    Some(other)
 }
 
 /// The address of a host: numeric, or resolved, preferring a family that a socket exists for.

@@ -7,7 +7,7 @@
 
 use super::socket::Listen;
 use super::tcp_conn::{Conn, ConnError, Input};
-use super::{ConnId, Dst, Proto, SendError, SocketId};
+use super::{ConnId, Dst, Proto, SendError, SendFlags, SocketId};
 use crate::route::ctx::Received;
 use crate::stats::Stat;
 use crate::timer::monotonic_ms;
@@ -142,7 +142,7 @@ pub fn find(peer: SocketAddr) -> Option<ConnId> {
 /// Sends on the connection to `dst`, opening one where there is none.
 pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
     let conn = dst.conn.or_else(|| find(dst.addr));
-    if conn.is_none() && crate::server().config.tcp_no_connect {
+    if conn.is_none() && (dst.flags.no_connect || crate::server().config.tcp_no_connect) {
         return Err(SendError::NoConnection(dst.addr));
     }
     if let Some(result) =
@@ -176,6 +176,7 @@ fn post(conn: Option<ConnId>, dst: &Dst, bytes: &[u8]) -> Result<(), SendError> 
     .ok_or(SendError::NoConnection(dst.addr))?;
     let mut head = conn.map_or(0, ConnId::to_bits).to_le_bytes().to_vec();
     head.extend(dst.socket.0.to_le_bytes());
+    head.push(dst.flags.to_bits());
     head.extend(encode_addr(dst.addr));
     let blob = Blob::from_parts(&[&head, bytes], s.tag).map_err(|_| SendError::Full(dst.addr))?;
     if queue.push(blob).is_err() {
@@ -207,6 +208,9 @@ enum Usable {
     /// There is none.
     No,
 }
+
+/// How long a connection that we close waits for the peer to close its side, milliseconds.
+const CLOSING_MS: u64 = 3000;
 
 /// Epoll keys: connections use their number.
 const KEY_WAKE: u64 = 1 << 40;
@@ -329,6 +333,7 @@ impl Worker {
                 let posted = post(Some(c), dst, bytes);
                 return Some(posted.map_err(|_| ConnError::QueueFull(POSTS)));
             }
+            Usable::No if dst.flags.no_connect => return Some(Err(ConnError::NotAllowed)),
             Usable::No => match self.connect(dst) {
                 Ok(c) => c,
                 Err(e) => return Some(Err(e)),
@@ -338,7 +343,9 @@ impl Worker {
         let c = self.conns.get_mut(&id.number)?;
         let sent = c.send(bytes, now);
         let lifetime = crate::server().config.tcp_connection_lifetime * 1000;
-        c.expires_ms = c.expires_ms.max(now + lifetime);
+        if !c.closing {
+            c.expires_ms = c.expires_ms.max(now + lifetime);
+        }
         if let Err(e) = &sent {
             if matches!(e, ConnError::QueueFull(_)) {
                 QUEUE_FULL.inc();
@@ -346,6 +353,9 @@ impl Worker {
             crate::warn!("core", "connection to {}: {e}", dst.addr);
             self.close(id.number, true);
         } else {
+            if dst.flags.close {
+                self.end_after_output(id.number);
+            }
             self.watch(id.number);
         }
         Some(sent)
@@ -489,9 +499,11 @@ impl Worker {
                     conn: Some(c.id),
                 };
                 let mut pings = 0;
+                let closing = c.closing;
                 // A peer that never stops sending gets a bounded share of each turn.
                 for _ in 0..4 {
                     let more = c.read(&mut |i| match i {
+                        _ if closing => {}
                         Input::Message(bytes) => input.push((rcv, bytes)),
                         Input::Ping => pings += 1,
                     })?;
@@ -499,9 +511,11 @@ impl Worker {
                         break;
                     }
                 }
-                c.expires_ms = c
-                    .expires_ms
-                    .max(now + config.tcp_connection_lifetime * 1000);
+                if !closing {
+                    c.expires_ms = c
+                        .expires_ms
+                        .max(now + config.tcp_connection_lifetime * 1000);
+                }
                 if pings > 0 && config.tcp_crlf_ping {
                     c.send(b"\r\n", now)?;
                 }
@@ -533,10 +547,11 @@ impl Worker {
         for _ in 0..POSTS {
             let Some(blob) = queue.pop() else { return };
             let b = blob.as_bytes();
-            let (Some(conn), Some(socket), Some(addr)) = (
+            let (Some(conn), Some(socket), Some(flags), Some(addr)) = (
                 word(b, 0),
                 b.get(8..10),
-                b.get(10..29).and_then(decode_addr),
+                b.get(10),
+                b.get(11..30).and_then(decode_addr),
             ) else {
                 continue;
             };
@@ -546,11 +561,25 @@ impl Worker {
                 addr,
                 socket: SocketId(u16::from_le_bytes([socket[0], socket[1]])),
                 conn,
+                flags: SendFlags::from_bits(*flags),
             };
-            if let Some(Err(e)) = self.send_here(conn, &dst, b.get(29..).unwrap_or_default()) {
+            if let Some(Err(e)) = self.send_here(conn, &dst, b.get(30..).unwrap_or_default()) {
                 super::ERR_SEND.inc();
                 crate::warn!("core", "can't send to tcp:{addr}: {e}");
             }
+        }
+    }
+
+    /// Has a connection closed once all is sent; nobody else finds it any more.
+    fn end_after_output(&mut self, number: u32) {
+        let Some(c) = self.conns.get_mut(&number) else {
+            return;
+        };
+        c.closing = true;
+        c.expires_ms = monotonic_ms() + CLOSING_MS;
+        forget(c.peer, c.id);
+        for a in std::mem::take(&mut c.aliases) {
+            forget(a, c.id);
         }
     }
 
@@ -560,6 +589,9 @@ impl Worker {
             return;
         };
         let wanted = c.has_output();
+        if c.closing && !wanted {
+            c.end_output();
+        }
         if wanted == c.watched_for_output {
             return;
         }

@@ -27,6 +27,9 @@ pub enum ConnError {
     /// The bytes are no SIP, or a message is too large.
     #[error("{0}")]
     Framing(&'static str),
+    /// The sender wants no new connection.
+    #[error("there is none, and none may be opened")]
+    NotAllowed,
     /// The peer doesn't read.
     #[error("{0} bytes wait to be sent; the peer does not read")]
     QueueFull(usize),
@@ -50,6 +53,8 @@ pub struct Conn {
     pub blocked_since_ms: u64,
     /// Whether epoll was asked for write events.
     pub watched_for_output: bool,
+    /// To be closed once all is sent; what is received meanwhile is thrown away.
+    pub closing: bool,
     /// Other addresses it is known under (`;alias`).
     pub aliases: Vec<SocketAddr>,
     stream: TcpStream,
@@ -79,6 +84,7 @@ impl Conn {
             expires_ms: 0,
             blocked_since_ms: 0,
             watched_for_output: connecting,
+            closing: false,
             aliases: Vec::new(),
             stream,
             input: Vec::new(),
@@ -193,6 +199,11 @@ impl Conn {
     /// Whether bytes wait to be sent.
     pub fn has_output(&self) -> bool {
         self.connecting || !self.output.is_empty()
+    }
+
+    /// Says that nothing more will be sent. The peer reads what was, then closes its side.
+    pub fn end_output(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 
     /// The error of a connection attempt, if it failed.

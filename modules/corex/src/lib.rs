@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod marks;
 mod send;
 
 use olelo_core::cfgvars;
@@ -108,6 +109,14 @@ pub fn module() -> Module {
                 .doc("The content of a file, or nil."),
         )
         .function(
+            function("file_read", file_read_into)
+                .native_only()
+                .cfg("file_read")
+                .args(["path", "variable"])
+                .raw(&["variable"])
+                .doc("Reads a file into a variable."),
+        )
+        .function(
             function("file_write", file_write)
                 .cfg("file_write")
                 .args(["path", "text"])
@@ -212,7 +221,10 @@ pub fn module() -> Module {
                 .array()
                 .doc("Shared memory by module."),
         );
-    send::functions().into_iter().fold(m, Module::function)
+    send::functions()
+        .into_iter()
+        .chain(marks::functions())
+        .fold(m, Module::function)
 }
 
 fn add_subdomain(v: &ParamValue) -> Result<(), String> {
@@ -287,6 +299,14 @@ fn file_read(_: &mut Ctx, path: &str) -> Val<'static> {
             olelo_core::error!("corex", "can't read {path}: {e}");
             Val::Null
         }
+    }
+}
+
+fn file_read_into(ctx: &mut Ctx, path: &str, variable: &[u8]) -> Result<i64, ScriptError> {
+    let spec = olelo_core::pv::Spec::parse_cached(variable.trim_ascii())?;
+    match file_read(ctx, path) {
+        Val::Null => Ok(-1),
+        text => spec.set(ctx, text).map(|()| 1),
     }
 }
 

@@ -43,12 +43,40 @@ pub fn functions() -> Vec<Function> {
         .cfg("is_socket_name")
         .args(["name"])
         .doc("1 where a listening socket has this name, else -1."),
-        function("forward_uac", |c: &mut Ctx| forward(c, None))
+        function("forward_uac_branch", |c: &mut Ctx, n: i64| {
+            forward(c, None, n)
+        })
+        .args(["branch"])
+        .routes(REQUEST)
+        .doc("Forwards the request without state, with this number in the Via's branch."),
+        function("forward_uac_uri_branch", |c: &mut Ctx, u: &[u8], n: i64| {
+            forward(c, Some(u), n)
+        })
+        .args(["uri", "branch"])
+        .routes(REQUEST)
+        .doc("Forwards the request to a URI without state, with this number in the Via's branch."),
+        function("forward_uac_number", |c: &mut Ctx, n: i64| {
+            forward(c, None, n)
+        })
+        .native_only()
+        .cfg("forward_uac")
+        .args(["branch"])
+        .routes(REQUEST)
+        .doc("Forwards the request without state, with this number in the Via's branch."),
+        function("forward_uac_uri_number", |c: &mut Ctx, u: &[u8], n: i64| {
+            forward(c, Some(u), n)
+        })
+        .native_only()
+        .cfg("forward_uac_uri")
+        .args(["uri", "branch"])
+        .routes(REQUEST)
+        .doc("Forwards the request to a URI without state, with this number in the Via's branch."),
+        function("forward_uac", |c: &mut Ctx| forward(c, None, 0))
             .cfg("forward_uac")
             .routes(REQUEST)
             .doc("Forwards the request without state."),
         function("forward_uac_uri", |c: &mut Ctx, u: &[u8]| {
-            forward(c, Some(u))
+            forward(c, Some(u), 0)
         })
         .cfg("forward_uac_uri")
         .args(["uri"])
@@ -140,12 +168,12 @@ fn set_source_address(ctx: &mut Ctx, text: &str) -> Result<i64, ScriptError> {
     Ok(1)
 }
 
-fn forward(ctx: &mut Ctx, uri: Option<&[u8]>) -> i64 {
+fn forward(ctx: &mut Ctx, uri: Option<&[u8]>, number: i64) -> i64 {
     if let Some(u) = uri {
         ctx.dst_uri = Some(u.to_vec());
     }
     match target::of_request(ctx) {
-        Ok(d) if reply::forward_request(ctx, &d) => 1,
+        Ok(d) if reply::forward_branch(ctx, &d, u32::try_from(number).unwrap_or(0)) => 1,
         Ok(_) => -1,
         Err(e) => {
             olelo_core::warn!("corex", "can't forward: {e}");

@@ -1,6 +1,6 @@
 //! The `kex` module: statistics commands, and a few functions that Kamailio keeps here.
 //!
-//! Flags and URI functions of `kex` are the core's here; the native language finds them by name.
+//! Flags and URI functions of `kex` are the core's here; this module has their native names.
 
 #![forbid(unsafe_code)]
 
@@ -134,6 +134,9 @@ pub fn module() -> Module {
             })
             .doc("The allocator of process memory."),
         );
+    let m = olelo_core::exports::of_kex()
+        .into_iter()
+        .fold(m, Module::function);
     [&TOTAL, &USED, &REAL, &MOST, &FREE, &FRAGMENTS]
         .into_iter()
         .fold(m, Module::stat)

@@ -223,6 +223,7 @@ fn from_of(ctx: &Ctx) -> Dst {
         addr: ctx.rcv.src,
         socket: ctx.rcv.socket,
         conn: ctx.rcv.conn,
+        flags: Default::default(),
     }
 }
 

@@ -249,11 +249,15 @@ fn run_and_build(
     {
         return Ok(None);
     }
-    let dst = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
+    let mut dst = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
     for h in olelo_core::hooks::FORWARD.list() {
         h(ctx, &dst);
     }
-    let bytes = leg_bytes(ctx, id, index, &dst);
+    let mut bytes = leg_bytes(ctx, id, index, &dst);
+    if let Some(other) = target::for_size(ctx, &dst, bytes.len()) {
+        dst = other;
+        bytes = leg_bytes(ctx, id, index, &dst);
+    }
     let mut leg_attrs = Vec::new();
     // What the branch route has set for its own leg.
     let m = mine(ctx);
@@ -477,6 +481,7 @@ fn destination(ctx: &Ctx, to: &Target) -> Result<Dst, TargetError> {
     if to.uri.is_none() {
         dst.conn = ctx.dst_conn;
     }
+    dst.flags = net::wishes(ctx).request;
     Ok(dst)
 }
 

@@ -4,7 +4,7 @@
 //! towards where it went. Both are plain data: what `machine` decides on, what `store` writes as one
 //! record. Times are milliseconds of the machine-wide monotonic clock; 0 is "not running".
 
-use olelo_core::net::{ConnId, Dst, Proto, SocketId};
+use olelo_core::net::{ConnId, Dst, Proto, SendFlags, SocketId};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -109,7 +109,8 @@ pub struct Place {
     socket: u16,
     proto: u8,
     v6: u8,
-    pad: [u8; 2],
+    flags: u8,
+    pad: u8,
 }
 
 impl Place {
@@ -126,7 +127,8 @@ impl Place {
             socket: d.socket.0,
             proto: d.proto as u8,
             v6,
-            pad: [0; 2],
+            flags: d.flags.to_bits(),
+            pad: 0,
         }
     }
 
@@ -142,6 +144,7 @@ impl Place {
             addr: SocketAddr::new(ip, self.port),
             socket: SocketId(self.socket),
             conn: ConnId::from_bits(self.conn),
+            flags: SendFlags::from_bits(self.flags),
         }
     }
 }
@@ -329,6 +332,10 @@ mod tests {
                 addr: addr.parse().unwrap(),
                 socket: SocketId(3),
                 conn: ConnId::from_bits(0x0001_0000_0007),
+                flags: SendFlags {
+                    no_connect: true,
+                    close: false,
+                },
             };
             assert_eq!(Place::new(&d).dst(), d);
         }

@@ -258,6 +258,7 @@ fn ack_for_2xx(open: &Open, leg: usize, reply: &Ctx) -> Option<(Dst, Vec<u8>)> {
             proto: reply.rcv.proto,
             socket: reply.rcv.socket,
             conn: reply.rcv.conn,
+            flags: Default::default(),
         },
         _ => target::resolve(&next, Some(sent_to.socket), Some(sent_to.socket)).ok()?,
     };
