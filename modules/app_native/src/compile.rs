@@ -302,11 +302,22 @@ impl<'a> Compiler<'a> {
         if matches!(op, BinaryOp::Match | BinaryOp::NotMatch) {
             return self.matches(a, b, op == BinaryOp::NotMatch);
         }
-        let pair = Box::new([self.expr(a), self.expr(b)]);
+        if let Some(e) = self
+            .null_test(op, a, b)
+            .or_else(|| self.null_test(op, b, a))
+        {
+            return e;
+        }
+        if matches!(op, BinaryOp::And | BinaryOp::Or) {
+            let pair = Box::new([self.expr(a), self.expr(b)]);
+            return match op {
+                BinaryOp::And => Expr::And(pair),
+                _ => Expr::Or(pair),
+            };
+        }
+        let pair = Box::new([self.operand(a), self.operand(b)]);
         let compare = |r, not, pair| Expr::Compare(r, not, pair);
         match op {
-            BinaryOp::Or => Expr::Or(pair),
-            BinaryOp::And => Expr::And(pair),
             BinaryOp::Eq => compare(Relation::Eq, false, pair),
             BinaryOp::Ne => compare(Relation::Eq, true, pair),
             BinaryOp::StrEq => compare(Relation::StrEq, false, pair),
@@ -327,7 +338,36 @@ impl<'a> Compiler<'a> {
             BinaryOp::Mul => Expr::Arith(Arith::Mul, pair),
             BinaryOp::Div => Expr::Arith(Arith::Div, pair),
             BinaryOp::Mod => Expr::Arith(Arith::Mod, pair),
-            BinaryOp::Match | BinaryOp::NotMatch => Expr::Fixed(Val::Null),
+            // Dealt with above.
+            BinaryOp::Or | BinaryOp::And | BinaryOp::Match | BinaryOp::NotMatch => {
+                Expr::Fixed(Val::Null)
+            }
+        }
+    }
+
+    /// An operand of a comparison or calculation: there a call is 1 or 0, not its return code.
+    fn operand(&mut self, e: &ast::Expr) -> Expr {
+        match self.expr(e) {
+            call @ (Expr::Call(_) | Expr::Route(_) | Expr::RouteNamed(_)) => {
+                Expr::Not(Box::new(Expr::Not(Box::new(call))))
+            }
+            e => e,
+        }
+    }
+
+    /// `$x == $null`: whether there is a value at all; an empty string and 0 are values.
+    fn null_test(&mut self, op: BinaryOp, a: &ast::Expr, b: &ast::Expr) -> Option<Expr> {
+        let ExprKind::Pv(pv) = &b.kind else {
+            return None;
+        };
+        if pv.spec.name != "null" {
+            return None;
+        }
+        let defined = |c: &mut Self| Box::new(Expr::Defined(Box::new(c.operand(a))));
+        match op {
+            BinaryOp::Eq => Some(Expr::Not(defined(self))),
+            BinaryOp::Ne => Some(*defined(self)),
+            _ => None,
         }
     }
 

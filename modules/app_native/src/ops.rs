@@ -9,7 +9,11 @@ use std::cmp::Ordering;
 
 /// As a number.
 pub fn int(v: &Val<'_>) -> i64 {
-    v.as_int().unwrap_or(0)
+    match v {
+        // Blanks around a number make it none here.
+        Val::Str(s) if s.first().is_some_and(u8::is_ascii_whitespace) => 0,
+        v => v.as_int().unwrap_or(0),
+    }
 }
 
 /// As a string.

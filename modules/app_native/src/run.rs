@@ -159,7 +159,11 @@ impl<'p> Machine<'p> {
             }
             Op::While(cond, body) => self.repeat(step.at, cond, body, ctx),
             Op::Switch(s) => self.switch(s, ctx),
-            Op::Break => Flow::Break,
+            Op::Break => {
+                // A block that ends with it is neither true nor false.
+                self.value = 0;
+                Flow::Break
+            }
             Op::Return(None) => {
                 self.value = 1;
                 Flow::Return
@@ -218,6 +222,7 @@ impl<'p> Machine<'p> {
                 return Flow::Stop;
             }
             if !yes {
+                self.value = 1;
                 return Flow::Next;
             }
             rounds += 1;
@@ -284,6 +289,7 @@ impl<'p> Machine<'p> {
                 let (a, b) = (p[0].read(ctx)?, p[1].read(ctx)?);
                 Ok(ops::relates(*r, &a, &b) != *not)
             }
+            Expr::Defined(e) if e.is_leaf() => Ok(!e.read(ctx)?.is_null()),
             Expr::Match(m, not) if m.0.is_leaf() => match &m.1 {
                 Pattern::Fixed(re) => Ok(re.is_match(&ops::text(&m.0.read(ctx)?)) != *not),
                 Pattern::Value(_) => Ok(ops::truth(&self.eval(e, ctx)?)),
@@ -501,6 +507,7 @@ impl Expr {
                 | Expr::Or(_)
                 | Expr::Compare(..)
                 | Expr::Match(..)
+                | Expr::Defined(_)
         )
     }
 
