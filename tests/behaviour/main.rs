@@ -5,8 +5,11 @@ mod calls;
 mod configuration;
 mod conformance;
 mod control;
+mod engines_agree;
 mod framing;
 mod ipv6;
+mod native;
+mod native_values;
 mod pseudo_variables;
 mod register;
 mod reload;
@@ -16,14 +19,20 @@ mod survival;
 
 /// A server with the shipped script, as an operator has it.
 fn shipped() -> olelo_tests::Setup {
-    olelo_tests::Setup::lua(include_str!("../../etc/olelo.lua")).cfg(
-        r#"
+    olelo_tests::Setup::lua(include_str!("../../etc/olelo.lua")).cfg(PARAMETERS)
+}
+
+/// The same in the native language.
+fn shipped_natively() -> olelo_tests::Setup {
+    olelo_tests::Setup::native(include_str!("../../etc/routes.cfg")).cfg(PARAMETERS)
+}
+
+/// Parameters of the shipped configuration that its routing counts on.
+const PARAMETERS: &str = r#"
 modparam("tm", "failure_reply_mode", 3)
 modparam("rr", "enable_full_lr", 1)
 modparam("registrar", "method_filtering", 1)
 modparam("acc", "log_flag", 1)
 modparam("acc", "failed_transaction_flag", 3)
 modparam("htable", "htable", "ipban=>size=8;autoexpire=300;")
-"#,
-    )
-}
+"#;

@@ -42,7 +42,8 @@ const MODULES: &[&str] = &[
 
 /// What a server is started with.
 pub struct Setup {
-    lua: String,
+    engine: &'static str,
+    script: String,
     cfg: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -54,8 +55,18 @@ pub struct Setup {
 impl Setup {
     /// A server with this Lua script.
     pub fn lua(script: &str) -> Setup {
+        Setup::new("lua", script)
+    }
+
+    /// A server with these route blocks.
+    pub fn native(routes: &str) -> Setup {
+        Setup::new("native", routes)
+    }
+
+    fn new(engine: &'static str, script: &str) -> Setup {
         Setup {
-            lua: script.to_string(),
+            engine,
+            script: script.to_string(),
             cfg: String::new(),
             args: Vec::new(),
             env: Vec::new(),
@@ -107,6 +118,7 @@ pub struct Server {
     child: Child,
     dir: PathBuf,
     log: Arc<Log>,
+    script: PathBuf,
     /// Where it listens, UDP and TCP alike.
     pub addr: SocketAddr,
 }
@@ -124,8 +136,12 @@ impl Server {
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-        let script = dir.join("route.lua");
-        std::fs::write(&script, &s.lua).expect("the script");
+        let script = dir.join(if s.engine == "lua" {
+            "route.lua"
+        } else {
+            "routes.cfg"
+        });
+        std::fs::write(&script, &s.script).expect("the script");
         let cfg = dir.join("olelo.cfg");
         std::fs::write(&cfg, config(&s, &dir, port)).expect("the configuration");
         let mut child = Command::new(program("olelo"))
@@ -158,6 +174,7 @@ impl Server {
             child,
             dir,
             log,
+            script,
             addr,
         };
         server.wait_for_start();
@@ -231,9 +248,9 @@ impl Server {
         }
     }
 
-    /// Replaces the script's text; what a reload reads.
+    /// Replaces the text of the script or of the route blocks; what a reload reads.
     pub fn write_script(&self, text: &str) {
-        std::fs::write(self.dir.join("route.lua"), text).expect("the script");
+        std::fs::write(&self.script, text).expect("the script");
     }
 
     /// Pid of main.
@@ -353,8 +370,16 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
         c.push_str(&format!("loadmodule \"{m}.so\"\n"));
     }
     let d = dir.display();
-    c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
+    c.push_str(&format!(
+        "modparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\n"
+    ));
+    if s.engine == "lua" {
+        c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
+    }
     c.push_str(&s.cfg);
+    if s.engine == "native" {
+        c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
+    }
     c
 }
 

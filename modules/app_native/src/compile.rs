@@ -34,6 +34,17 @@ pub fn compile(parsed: &Parsed, registry: &'static Registry) -> (Program, Vec<Di
         let code = c.block(&r.body.stmts);
         c.program.blocks[i].code = code;
     }
+    if c.program.find(RouteKind::Request, "").is_none() && crate::routes_here() {
+        let head = Span::default();
+        c.fault(
+            Diagnostic::error(
+                "no-request-route",
+                "the configuration has no request_route",
+                head,
+            )
+            .with_help("write request_route { … }, or name a script's language with cfgengine"),
+        );
+    }
     crate::check::blocks(&parsed.config, registry, &mut c.diagnostics);
     (c.program, c.diagnostics)
 }

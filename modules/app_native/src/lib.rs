@@ -73,7 +73,7 @@ fn init() -> Result<(), String> {
     let Some(parsed) = READ.lock().ok().and_then(|mut r| r.take()) else {
         return Ok(());
     };
-    if parsed.config.routes.is_empty() {
+    if parsed.config.routes.is_empty() && !routes_here() {
         return Ok(());
     }
     let (_, found) = compile::compile(&parsed, &olelo_core::server().registry);
@@ -91,6 +91,11 @@ fn init() -> Result<(), String> {
         ));
     }
     generation::install(kind, source(&parsed))
+}
+
+/// Whether requests are routed here, not by a script.
+pub(crate) fn routes_here() -> bool {
+    engine::find(&olelo_core::server().config.engine).is_none_or(|k| k.name == ENGINE)
 }
 
 /// All files of a configuration.
