@@ -6,6 +6,7 @@ mod configuration;
 mod conformance;
 mod control;
 mod framing;
+mod http;
 mod ipv6;
 mod pseudo_variables;
 mod register;
