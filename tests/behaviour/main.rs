@@ -7,6 +7,7 @@ mod conformance;
 mod control;
 mod engines_agree;
 mod framing;
+mod http;
 mod ipv6;
 mod native;
 mod native_values;

@@ -16,6 +16,13 @@ pub fn module() -> Module {
     let m = Module::new("core")
         .prefix("")
         .doc("What the server offers without any module.")
+        .event(
+            "core:msg-received",
+            "a message has been received; needs received_route_mode",
+        )
+        .event("core:pre-routing", "a message is about to be routed")
+        .event("core:receive-parse-error", "a message can't be read")
+        .event("core:worker-one-init", "the first worker is ready")
         .init(crate::rpc::core_cmds::init);
     let functions = [
         log::functions(),

@@ -341,6 +341,9 @@ impl Worker {
         };
         let now = monotonic_ms();
         let c = self.conns.get_mut(&id.number)?;
+        if c.closing {
+            return Some(Err(ConnError::Closed));
+        }
         let sent = c.send(bytes, now);
         let lifetime = crate::server().config.tcp_connection_lifetime * 1000;
         if !c.closing {

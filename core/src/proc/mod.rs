@@ -24,6 +24,8 @@ pub fn secret() -> u64 {
 pub mod rank {
     /// Main itself.
     pub const MAIN: i32 = 0;
+    /// The first worker; the others of UDP count on.
+    pub const FIRST: i32 = 1;
     /// Timer processes.
     pub const TIMER: i32 = -1;
     /// Control processes.

@@ -1,6 +1,7 @@
 //! What runs in a forked process: receive or tick, route, and look up when woken.
 
-use crate::net::{tcp, udp};
+use crate::net::{Proto, tcp, udp};
+use crate::route::core_events::{self, CoreEvent};
 use crate::route::ctx::Ctx;
 use crate::route::{generation, run};
 use crate::server::Server;
@@ -127,6 +128,11 @@ fn begin(server: &Server, rank: i32) -> bool {
         .is_some_and(|s| s.routes())
     {
         generation::current();
+        let no_udp = || !server.sockets.0.iter().any(|l| l.proto == Proto::Udp);
+        if rank == super::rank::FIRST || (rank == super::rank::TCP && no_udp()) {
+            let mut ctx = crate::route::ctx::Ctx::new();
+            core_events::run(&mut ctx, CoreEvent::WorkerOneInit);
+        }
     }
     true
 }

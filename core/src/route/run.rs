@@ -3,6 +3,7 @@
 //! This is the third of the five files of a request's path. It knows no module: `tm` and others
 //! join through [`crate::hooks`].
 
+use super::core_events::{self, CoreEvent};
 use super::ctx::{Ctx, End, Received};
 use super::engine::Outcome;
 use super::function::{CORE_ONREPLY, EVENT, REQUEST, Routes};
@@ -120,9 +121,20 @@ fn summary(bytes: &[u8]) -> &[u8] {
 }
 
 fn route(ctx: &mut Ctx) {
-    if let Err(e) = ctx.msg.parse() {
+    if !core_events::run(ctx, CoreEvent::MsgReceived) {
+        return;
+    }
+    let parsed = ctx.msg.parse();
+    if ctx.rcv.conn.is_some()
+        && olelo_sip::framing::is_http(ctx.msg.buf())
+        && hooks::HTTP.list().iter().any(|h| h(ctx, parsed.is_ok()))
+    {
+        return;
+    }
+    if let Err(e) = parsed {
         BAD_HDRS.inc();
         crate::info!("core", "a message from {} can't be read: {e}", ctx.rcv.src);
+        core_events::run(ctx, CoreEvent::ParseError);
         return;
     }
     if ctx.msg.via(0).is_none() {
@@ -137,7 +149,9 @@ fn route(ctx: &mut Ctx) {
     if let Some(prefix) = log_prefix() {
         crate::log::set_prefix(&prefix.eval(ctx));
     }
-    if ctx.msg.is_request() {
+    if !core_events::run(ctx, CoreEvent::PreRouting) {
+        crate::debug!("core", "core:pre-routing said drop");
+    } else if ctx.msg.is_request() {
         request(ctx);
     } else {
         reply(ctx);

@@ -94,7 +94,19 @@ fn exec(ctx: &mut Ctx, call: &str) -> i64 {
 
 fn dispatch(ctx: &mut Ctx) -> i64 {
     let body = ctx.msg.body().to_vec();
-    let Some((_, text)) = answer(&body) else {
+    let answered = answer(&body);
+    if olelo_xhttp::is_http(ctx) {
+        // A notification gets no JSON, but HTTP wants an answer.
+        let (code, reason, text) = match &answered {
+            Some((true, text)) => (200, "OK", text.as_str()),
+            Some((false, text)) => (500, "Internal Error", text.as_str()),
+            None => (200, "OK", ""),
+        };
+        let reason = reason.as_bytes();
+        let sent = olelo_xhttp::reply(ctx, code, reason, b"application/json", text.as_bytes());
+        return if sent { 1 } else { -1 };
+    }
+    let Some((_, text)) = answered else {
         return -1;
     };
     let sent = olelo_core::net::reply::stateless(

@@ -1,12 +1,13 @@
 //! `{uri.…}`, `{nameaddr.…}`, `{tobody.…}`, `{urialias.…}`: parts of URIs and addresses.
 //!
-//! What is missing from a URI reads as the empty string, as does every part of what is no URI.
+//! What is missing from a URI reads as the empty string; every part of what is no URI is null.
 
 use super::{Row, arg, bytes, class, part, text};
 use olelo_core::net::Proto;
 use olelo_core::pv::Transformation;
 use olelo_core::route::value::Val;
-use olelo_sip::{NameAddr, Span, Uri, UriBuf};
+use olelo_sip::{NameAddr, Scheme, Span, Uri, UriBuf};
+use std::ops::Range;
 
 pub(crate) fn all() -> Vec<Transformation> {
     let mut v = class("uri", uri_rows());
@@ -17,27 +18,23 @@ pub(crate) fn all() -> Vec<Transformation> {
                 "uri",
                 0,
                 0,
-                |_, v, _| addr(v, |a, _| Some(a.uri)),
+                |_, v, _| part(v, |b| name_addr(b).map(|a| a.uri)),
                 "The URI.",
             ),
             (
                 "name",
                 0,
                 0,
-                |_, v, _| addr(v, |a, _| a.display),
+                |_, v, _| part(v, |b| name_addr(b).map(|a| a.name)),
                 "The display name, as written.",
             ),
             (
                 "len",
                 0,
                 0,
-                |_, v, _| match bytes(&v).and_then(|b| {
-                    NameAddr::parse(&b, Span::all(&b))
-                        .ok()
-                        .map(|a| a.span.at()..name_end(&a, &b))
-                }) {
-                    Some(r) => Val::Int(r.len() as i64),
-                    None => Val::Int(0),
+                |_, v, _| {
+                    let found = bytes(&v).and_then(|b| name_addr(&b));
+                    found.map_or(Val::Null, |a| Val::Int(a.end as i64))
                 },
                 "Length of name and URI.",
             ),
@@ -58,14 +55,14 @@ pub(crate) fn all() -> Vec<Transformation> {
                 "user",
                 0,
                 0,
-                |_, v, _| from_uri(&addr(v, |a, _| Some(a.uri)), |u| u.user_name()),
+                |_, v, _| from_uri(&addr(v, |a, _| Some(a.uri)), user),
                 "User of the URI.",
             ),
             (
                 "host",
                 0,
                 0,
-                |_, v, _| from_uri(&addr(v, |a, _| Some(a.uri)), |u| Some(u.host)),
+                |_, v, _| from_uri(&addr(v, |a, _| Some(a.uri)), host),
                 "Host of the URI.",
             ),
             (
@@ -74,9 +71,11 @@ pub(crate) fn all() -> Vec<Transformation> {
                 0,
                 |_, v, _| {
                     addr(v, |a, b| {
-                        let p = a.params;
-                        let semicolon = p.of(b).first() == Some(&b';');
-                        Some(Span::new(p.at() + usize::from(semicolon), p.to()))
+                        // From the first parameter's name to the end of the text.
+                        let blank = |c: &&u8| **c == b';' || c.is_ascii_whitespace();
+                        let p = b.get(a.params.at()..)?;
+                        let start = a.params.at() + p.iter().take_while(blank).count();
+                        Some(Span::new(start, b.len()))
                     })
                 },
                 "Parameters behind the URI.",
@@ -97,14 +96,14 @@ pub(crate) fn all() -> Vec<Transformation> {
                 "encode",
                 0,
                 0,
-                |_, v, _| text(&v, |b| alias_of(b).unwrap_or_default()),
+                |_, v, _| present(&v, |b| Some(alias_of(b).unwrap_or_default())),
                 "Address, port and transport of a URI as `ip~port~proto`.",
             ),
             (
                 "decode",
                 0,
                 0,
-                |_, v, _| text(&v, |b| alias_uri(b).unwrap_or_default()),
+                |_, v, _| present(&v, |b| Some(alias_uri(b).unwrap_or_default())),
                 "The URI that a parameter `alias=ip~port~proto` stands for.",
             ),
         ],
@@ -118,7 +117,7 @@ fn uri_rows() -> Vec<Row> {
             "user",
             0,
             0,
-            |_, v, _| from_uri(&v, |u| u.user_name()),
+            |_, v, _| from_uri(&v, user),
             "The user.",
         ),
         (
@@ -132,14 +131,14 @@ fn uri_rows() -> Vec<Row> {
             "host",
             0,
             0,
-            |_, v, _| from_uri(&v, |u| Some(u.host)),
+            |_, v, _| from_uri(&v, host),
             "The host.",
         ),
         (
             "domain",
             0,
             0,
-            |_, v, _| from_uri(&v, |u| Some(u.host)),
+            |_, v, _| from_uri(&v, host),
             "The host.",
         ),
         (
@@ -147,20 +146,21 @@ fn uri_rows() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
-                text(&v, |b| {
-                    Uri::parse(b)
-                        .ok()
-                        .and_then(|u| u.port)
-                        .map_or_else(Vec::new, |p| p.to_string().into_bytes())
-                })
+                let port = bytes(&v).and_then(|b| parsed(&b).map(|u| u.port.unwrap_or(0)));
+                port.map_or(Val::Null, |p| Val::Int(i64::from(p)))
             },
-            "The port, if it is written.",
+            "The port; 0 where none is written.",
         ),
         (
             "params",
             0,
             0,
-            |_, v, _| from_uri(&v, |u| Some(bare(u.params))),
+            |_, v, _| {
+                from_uri(&v, |u| {
+                    // A telephone number's parameters belong to the number.
+                    (u.scheme != Scheme::Tel).then(|| bare(u.params))
+                })
+            },
             "The parameters.",
         ),
         (
@@ -234,15 +234,15 @@ fn uri_rows() -> Vec<Row> {
             "lr",
             0,
             0,
-            |_, v, _| whole_param(&v, b"lr"),
-            "The lr parameter as written.",
+            |_, v, _| from_uri(&v, |u| u.param(b"lr")),
+            "The value of the lr parameter.",
         ),
         (
             "r2",
             0,
             0,
-            |_, v, _| whole_param(&v, b"r2"),
-            "The r2 parameter as written.",
+            |_, v, _| from_uri(&v, |u| u.param(b"r2")),
+            "The value of the r2 parameter.",
         ),
         (
             "scheme",
@@ -250,7 +250,8 @@ fn uri_rows() -> Vec<Row> {
             0,
             |_, v, _| {
                 part(v, |b| {
-                    Some(0..b.iter().position(|c| *c == b':').unwrap_or(0))
+                    parsed(b)?;
+                    Some(0..b.iter().position(|c| *c == b':')?)
                 })
             },
             "The scheme.",
@@ -260,9 +261,7 @@ fn uri_rows() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
-                text(&v, |b| {
-                    Uri::parse(b).map_or_else(|_| Vec::new(), |u| aor(&u))
-                })
+                present(&v, |b| parsed(b).map(|u| aor(&u)))
             },
             "Scheme, user and host.",
         ),
@@ -271,9 +270,7 @@ fn uri_rows() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
-                text(&v, |b| {
-                    Uri::parse(b).map_or_else(|_| Vec::new(), |u| short(&u, true))
-                })
+                present(&v, |b| parsed(b).map(|u| short(&u, true)))
             },
             "Scheme, user, host, port and transport.",
         ),
@@ -282,9 +279,7 @@ fn uri_rows() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
-                text(&v, |b| {
-                    Uri::parse(b).map_or_else(|_| Vec::new(), |u| short(&u, false))
-                })
+                present(&v, |b| parsed(b).map(|u| short(&u, false)))
             },
             "Scheme, host, port and transport: where it leads.",
         ),
@@ -293,11 +288,9 @@ fn uri_rows() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
-                text(&v, |b| {
-                    Uri::parse(b).map_or_else(|_| Vec::new(), |u| socket(&u))
-                })
+                present(&v, |b| parsed(b).map(|u| socket(&u)))
             },
-            "As a socket: proto:host:port.",
+            "As a socket: proto:host:port; empty where no transport is written.",
         ),
     ]
 }
@@ -307,45 +300,89 @@ fn bare(p: &[u8]) -> &[u8] {
     p.strip_prefix(b";").unwrap_or(p)
 }
 
-/// A part of the URI in the text; the empty string where it is missing.
+/// The text as a URI of a scheme that requests are routed by; nothing for any other.
+fn parsed(b: &[u8]) -> Option<Uri<'_>> {
+    let u = Uri::parse(b).ok()?;
+    (u.scheme != Scheme::Other).then_some(u)
+}
+
+/// A new text from one that is not empty; null where there is none.
+fn present<'c>(v: &Val<'c>, f: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Val<'c> {
+    bytes(v)
+        .filter(|b| !b.is_empty())
+        .and_then(|b| f(&b))
+        .map_or(Val::Null, Val::owned)
+}
+
+/// A part of the URI in the text: the empty string where it is missing, null where there is no URI.
 fn from_uri<'c>(v: &Val<'c>, f: impl for<'u> Fn(&Uri<'u>) -> Option<&'u [u8]>) -> Val<'c> {
-    text(v, |b| {
-        Uri::parse(b)
-            .ok()
-            .and_then(|u| f(&u).map(<[u8]>::to_vec))
-            .unwrap_or_default()
+    present(v, |b| {
+        parsed(b).map(|u| f(&u).map(<[u8]>::to_vec).unwrap_or_default())
     })
+}
+
+/// The user; of `urn:service:sos` the first word.
+fn user<'u>(u: &Uri<'u>) -> Option<&'u [u8]> {
+    match u.scheme {
+        Scheme::Urn => u.host.split(|c| *c == b':').next(),
+        _ => u.user_name(),
+    }
+}
+
+/// The host; of `urn:service:sos` what follows the first word.
+fn host<'u>(u: &Uri<'u>) -> Option<&'u [u8]> {
+    let first = match u.scheme {
+        Scheme::Urn => u.host.iter().position(|c| *c == b':'),
+        _ => None,
+    };
+    u.host.get(first.map_or(0, |p| p + 1)..)
 }
 
 fn addr<'c>(v: Val<'c>, f: impl FnOnce(&NameAddr, &[u8]) -> Option<Span>) -> Val<'c> {
     part(v, |b| {
-        let found = NameAddr::parse(b, Span::all(b)).ok().and_then(|a| f(&a, b));
-        Some(found.map_or(0..0, |s| s.at()..s.to()))
+        let a = NameAddr::parse(b, Span::all(b)).ok()?;
+        parsed(a.uri.of(b))?;
+        Some(f(&a, b).map_or(0..0, |s| s.at()..s.to()))
     })
 }
 
-fn name_end(a: &NameAddr, b: &[u8]) -> usize {
-    let end = a.uri.to();
-    if a.bracketed && b.get(end) == Some(&b'>') {
-        end + 1
-    } else {
-        end
-    }
+/// Where name and URI of an address stand, and where the address ends.
+struct Places {
+    name: Range<usize>,
+    uri: Range<usize>,
+    end: usize,
 }
 
-fn whole_param<'c>(v: &Val<'c>, name: &'static [u8]) -> Val<'c> {
-    text(v, |b| {
-        let Ok(u) = Uri::parse(b) else {
-            return Vec::new();
-        };
-        match u.params().get(name) {
-            Some(p) => match p.value {
-                Some(v) => [p.name, b"=", v].concat(),
-                None => p.name.to_vec(),
-            },
-            None => Vec::new(),
+/// Reads `name <uri>` without asking what the URI is; what has no brackets is a URI as a whole.
+fn name_addr(b: &[u8]) -> Option<Places> {
+    let (mut quoted, mut open, mut i) = (false, None, 0);
+    while let Some(c) = b.get(i) {
+        match c {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => i += 1,
+            b'<' if !quoted => {
+                open = Some(i);
+                break;
+            }
+            _ => {}
         }
-    })
+        i += 1;
+    }
+    match open {
+        None => (!b.is_empty()).then_some(Places {
+            name: 0..0,
+            uri: 0..b.len(),
+            end: b.len(),
+        }),
+        Some(at) => {
+            let close = at + b.get(at..)?.iter().position(|c| *c == b'>')?;
+            Some(Places {
+                name: 0..at,
+                uri: at + 1..close,
+                end: close + 1,
+            })
+        }
+    }
 }
 
 fn head(u: &Uri<'_>) -> Vec<u8> {
@@ -379,42 +416,32 @@ fn short(u: &Uri<'_>, with_user: bool) -> Vec<u8> {
     out
 }
 
-fn proto(u: &Uri<'_>) -> Proto {
-    let fallback = if u.scheme == olelo_sip::Scheme::Sips {
-        Proto::Tls
-    } else {
-        Proto::Udp
-    };
-    u.param(b"transport")
-        .and_then(Proto::from_name)
-        .unwrap_or(fallback)
+/// The port, else 5060 whatever the transport: this is how a socket without one is looked up.
+fn port(u: &Uri<'_>) -> u16 {
+    u.port.unwrap_or(5060)
 }
 
 fn socket(u: &Uri<'_>) -> Vec<u8> {
-    let p = proto(u);
-    let port = u.port.unwrap_or(p.default_port());
-    [
-        p.name().as_bytes(),
-        b":",
-        u.host,
-        b":",
-        port.to_string().as_bytes(),
-    ]
-    .concat()
+    let Some(transport) = u.param(b"transport") else {
+        return Vec::new();
+    };
+    let port = port(u).to_string();
+    [transport, b":", u.host, b":", port.as_bytes()].concat()
 }
 
 fn alias_of(b: &[u8]) -> Option<Vec<u8>> {
-    let u = Uri::parse(b).ok()?;
-    let p = proto(&u);
-    let port = u.port.unwrap_or(p.default_port());
-    Some([u.host, format!("~{port}~{}", p as u8).as_bytes()].concat())
+    let u = parsed(b)?;
+    let proto = u.param(b"transport").and_then(Proto::from_name);
+    let proto = proto.unwrap_or(Proto::Udp) as u8;
+    let place = format!("~{}~{proto}", port(&u));
+    Some([host(&u)?, place.as_bytes()].concat())
 }
 
 fn alias_uri(b: &[u8]) -> Option<Vec<u8>> {
     let found = Uri::parse(b)
         .ok()
         .and_then(|u| u.param(b"alias").map(<[u8]>::to_vec));
-    let alias = found.unwrap_or_else(|| b.to_vec());
+    let alias = found.unwrap_or_else(|| b.strip_prefix(b"alias=").unwrap_or(b).to_vec());
     let mut fields = alias.split(|c| *c == b'~');
     let (host, port, proto) = (fields.next()?, fields.next()?, fields.next()?);
     let proto = Proto::from_number(std::str::from_utf8(proto).ok()?.parse().ok()?)?;

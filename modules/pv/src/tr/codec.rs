@@ -67,13 +67,14 @@ fn hashes() -> Vec<Row> {
             0,
             1,
             |_, v, a| {
-                number(&v, |b| {
+                text(&v, |b| {
                     let size = int(a, 0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-                    let h = fnv(b);
-                    i64::from(if size > 1 { h % size } else { h })
+                    let h = core_hash(b);
+                    let h = if size > 0 { h & (size - 1) } else { h };
+                    h.to_string().into_bytes()
                 })
             },
-            "`size`: a hash, below size where given.",
+            "`size`: the hash that tables use, below size, a power of two, where given.",
         ),
     ]
 }
@@ -133,7 +134,12 @@ fn codes() -> Vec<Row> {
             "decode.base64",
             0,
             0,
-            |_, v, _| decoded(&v, |b| any(&base64::alphabet::STANDARD).decode(b).ok()),
+            |_, v, _| {
+                decoded(&v, |b| {
+                    let padded = b.len() % 4 == 0;
+                    padded.then(|| any(&base64::alphabet::STANDARD).decode(b).ok())?
+                })
+            },
             "From base 64.",
         ),
         (
@@ -161,7 +167,7 @@ fn codes() -> Vec<Row> {
             "decode.base64url",
             0,
             0,
-            |_, v, _| decoded(&v, |b| any(&base64::alphabet::URL_SAFE).decode(b).ok()),
+            |_, v, _| decoded(&v, unbase64url),
             "From base 64 for URLs.",
         ),
         (
@@ -175,7 +181,7 @@ fn codes() -> Vec<Row> {
             "decode.base64urlt",
             0,
             0,
-            |_, v, _| decoded(&v, |b| any(&base64::alphabet::URL_SAFE).decode(b).ok()),
+            |_, v, _| decoded(&v, unbase64url),
             "From base 64 for URLs without padding.",
         ),
     ]
@@ -229,28 +235,28 @@ fn escapes() -> Vec<Row> {
             "escape.user",
             0,
             0,
-            |_, v, _| text(&v, |b| escape_user(b).into_owned()),
+            |_, v, _| decoded(&v, |b| escaped_for(b, |c| c != b'/' && escape_user(&[c]).len() == 1)),
             "As the user of a URI.",
         ),
         (
             "unescape.user",
             0,
             0,
-            |_, v, _| text(&v, |b| unescape(b).into_owned()),
+            |_, v, _| decoded(&v, unescaped_strictly),
             "From the user of a URI.",
         ),
         (
             "escape.param",
             0,
             0,
-            |_, v, _| text(&v, |b| escape_param(b).into_owned()),
+            |_, v, _| decoded(&v, |b| escaped_for(b, |c| escape_param(&[c]).len() == 1)),
             "As a parameter of a URI.",
         ),
         (
             "unescape.param",
             0,
             0,
-            |_, v, _| text(&v, |b| unescape(b).into_owned()),
+            |_, v, _| decoded(&v, unescaped_strictly),
             "From a parameter of a URI.",
         ),
         (
@@ -310,6 +316,13 @@ fn decoded<'c>(v: &Val<'c>, f: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Val<'c>
         .map_or(Val::Null, Val::owned)
 }
 
+/// A last character that is too little for a byte is left out.
+fn unbase64url(b: &[u8]) -> Option<Vec<u8>> {
+    let whole = if b.len() % 4 == 1 { b.len() - 1 } else { b.len() };
+    let out = any(&base64::alphabet::URL_SAFE).decode(&b[..whole]).ok()?;
+    (!out.is_empty()).then_some(out)
+}
+
 fn any(alphabet: &base64::alphabet::Alphabet) -> GeneralPurpose {
     let lenient = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
@@ -328,9 +341,10 @@ fn hex_upper(b: &[u8]) -> Vec<u8> {
     hex(b).to_ascii_uppercase()
 }
 
+/// A digit left over at the end is left out.
 fn unhex(b: &[u8]) -> Option<Vec<u8>> {
     let digit = |c: u8| (c as char).to_digit(16).map(|d| d as u8);
-    b.chunks(2)
+    b.chunks_exact(2)
         .map(|p| Some(digit(*p.first()?)? << 4 | digit(*p.get(1)?)?))
         .collect()
 }
@@ -347,18 +361,24 @@ fn crc32(b: &[u8]) -> u32 {
     })
 }
 
-/// FNV-1a: the same in every process and run, as routing by it must be.
-fn fnv(b: &[u8]) -> u32 {
-    b.iter().fold(0x811c_9dc5, |h, c| {
-        (h ^ u32::from(*c)).wrapping_mul(0x0100_0193)
-    })
+/// The hash that scripts spread by; the same in every process and on every server, Kamailio's too.
+/// The text is summed in words of four bytes, each mixed with itself shifted.
+fn core_hash(b: &[u8]) -> u32 {
+    let word = |w: &[u8]| {
+        let n = w.iter().fold(0u32, |n, c| n << 8 | u32::from(*c));
+        n ^ n >> 3
+    };
+    let h = b.chunks(4).map(word).fold(0u32, u32::wrapping_add);
+    h.wrapping_add(h >> 11)
+        .wrapping_add(h >> 13)
+        .wrapping_add(h >> 23)
 }
 
 /// GSM 03.38 packing: septets from the lowest bit on.
 fn pack7(b: &[u8]) -> Vec<u8> {
     let (mut out, mut acc, mut bits) = (Vec::new(), 0u32, 0);
     for c in b {
-        acc |= u32::from(c & 0x7f) << bits;
+        acc |= u32::from(*c) << bits;
         bits += 7;
         while bits >= 8 {
             out.push(acc as u8);
@@ -476,6 +496,28 @@ fn uncrlf(b: &[u8]) -> Vec<u8> {
         i += n;
     }
     out
+}
+
+/// Percent signs for all but the characters that may stand; null for what is no printable ASCII.
+fn escaped_for(b: &[u8], may_stand: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(b.len() + 8);
+    for c in b {
+        match c {
+            0..0x20 | 0x7f.. => return None,
+            c if may_stand(*c) => out.push(*c),
+            c => out.extend_from_slice(format!("%{c:02x}").as_bytes()),
+        }
+    }
+    Some(out)
+}
+
+/// Undoes percent signs; null where one is followed by anything but two hexadecimal digits.
+fn unescaped_strictly(b: &[u8]) -> Option<Vec<u8>> {
+    let bad = b.iter().enumerate().filter(|(_, c)| **c == b'%').any(|(i, _)| {
+        let digits = b.get(i + 1..i + 3);
+        !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+    });
+    (!bad).then(|| unescape(b).into_owned())
 }
 
 fn replaced_quotes(b: &[u8]) -> Vec<u8> {
@@ -633,12 +675,17 @@ mod tests {
             ("encode.base64urlt", "decode.base64urlt"),
             ("escape.common", "unescape.common"),
             ("escape.crlf", "unescape.crlf"),
-            ("escape.user", "unescape.user"),
-            ("escape.param", "unescape.param"),
             ("urlencode.param", "urldecode.param"),
         ] {
             let once = on(enc, "a\"b'c d\\+1\r\n");
             assert_eq!(on(dec, &once), "a\"b'c d\\+1\r\n", "{enc} gave {once}");
+        }
+        for (enc, dec) in [
+            ("escape.user", "unescape.user"),
+            ("escape.param", "unescape.param"),
+        ] {
+            let once = on(enc, "a\"b'c d\\+1/%");
+            assert_eq!(on(dec, &once), "a\"b'c d\\+1/%", "{enc} gave {once}");
         }
     }
 }

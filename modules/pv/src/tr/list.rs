@@ -1,11 +1,10 @@
 //! `{param.…}` on `name=value;…` and `{line.…}` on lines.
 
 use super::string::nth;
-use super::{arg, bytes, class, int, letter, number, part};
+use super::{arg, bytes, class, int, letter, part};
 use olelo_core::pv::Transformation;
 use olelo_core::route::value::Val;
-use olelo_sip::param::ParamSpans;
-use olelo_sip::{ParamSpan, Span};
+use std::ops::Range;
 
 pub(crate) fn all() -> Vec<Transformation> {
     let mut v = class(
@@ -18,9 +17,10 @@ pub(crate) fn all() -> Vec<Transformation> {
                 |_, v, a| {
                     let name = arg(a, 0);
                     param(v, letter(a, 1, b';'), |b, all| {
+                        // Of several the last counts.
                         all.iter()
-                            .find(|p| p.name.of(b).eq_ignore_ascii_case(&name))
-                            .and_then(|p| p.value)
+                            .rfind(|p| p.is(b, &name))
+                            .map(|p| p.value.clone())
                     })
                 },
                 "`name`: the value of a parameter.",
@@ -31,10 +31,8 @@ pub(crate) fn all() -> Vec<Transformation> {
                 3,
                 |_, v, a| {
                     let name = arg(a, 0);
-                    count(&v, letter(a, 1, b';'), |b, p| {
-                        p.name.of(b).eq_ignore_ascii_case(&name)
-                    })
-                    .map_or(Val::Int(0), |n| Val::Int(n.min(1)))
+                    count(&v, letter(a, 1, b';'), |b, p| p.is(b, &name))
+                        .map_or(Val::Null, |n| Val::Int(n.min(1)))
                 },
                 "`name`: 1 where there is such a parameter, else 0.",
             ),
@@ -45,7 +43,7 @@ pub(crate) fn all() -> Vec<Transformation> {
                 |_, v, a| {
                     let i = int(a, 0).unwrap_or(0);
                     param(v, letter(a, 1, b';'), |_, all| {
-                        nth(all, i).and_then(|p| p.value)
+                        nth(all, i).map(|p| p.value)
                     })
                 },
                 "`index`: the value of the parameter at this place.",
@@ -64,7 +62,7 @@ pub(crate) fn all() -> Vec<Transformation> {
                 "count",
                 0,
                 2,
-                |_, v, a| count(&v, letter(a, 0, b';'), |_, _| true).map_or(Val::Int(0), Val::Int),
+                |_, v, a| count(&v, letter(a, 0, b';'), |_, _| true).map_or(Val::Null, Val::Int),
                 "How many parameters there are.",
             ),
         ],
@@ -76,7 +74,10 @@ pub(crate) fn all() -> Vec<Transformation> {
                 "count",
                 0,
                 0,
-                |_, v, _| number(&v, |b| lines(b).len() as i64),
+                |_, v, _| {
+                    let b = bytes(&v).filter(|b| !b.is_empty());
+                    b.map_or(Val::Null, |b| Val::from(lines(&b).len().to_string()))
+                },
                 "How many lines there are.",
             ),
             (
@@ -85,7 +86,7 @@ pub(crate) fn all() -> Vec<Transformation> {
                 1,
                 |_, v, a| {
                     let i = int(a, 0).unwrap_or(0);
-                    part(v, |b| Some(nth(&lines(b), i).unwrap_or(0..0)))
+                    line(v, |b| nth(&lines(b), i))
                 },
                 "`index`: one line; negative counts from the end.",
             ),
@@ -95,13 +96,11 @@ pub(crate) fn all() -> Vec<Transformation> {
                 1,
                 |_, v, a| {
                     let start = arg(a, 0);
-                    part(v, |b| {
-                        Some(
-                            lines(b)
-                                .into_iter()
-                                .find(|r| b.get(r.clone()).is_some_and(|l| l.starts_with(&start)))
-                                .unwrap_or(0..0),
-                        )
+                    line(v, |b| {
+                        let begins = |r: &Range<usize>| {
+                            b.get(r.clone()).is_some_and(|l| l.starts_with(&start))
+                        };
+                        lines(b).into_iter().find(begins)
                     })
                 },
                 "`prefix`: the first line that begins with it.",
@@ -111,23 +110,101 @@ pub(crate) fn all() -> Vec<Transformation> {
     v
 }
 
-fn param<'c>(v: Val<'c>, sep: u8, f: impl FnOnce(&[u8], &[ParamSpan]) -> Option<Span>) -> Val<'c> {
+/// Where a parameter's name and value stand.
+#[derive(Clone)]
+struct Param {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Param {
+    fn is(&self, b: &[u8], name: &[u8]) -> bool {
+        b.get(self.name.clone())
+            .is_some_and(|n| n.eq_ignore_ascii_case(name))
+    }
+}
+
+/// One of the parameters: empty where it is missing, null where the text is no list of them.
+fn param<'c>(
+    v: Val<'c>,
+    sep: u8,
+    f: impl FnOnce(&[u8], &[Param]) -> Option<Range<usize>>,
+) -> Val<'c> {
+    part(v, |b| Some(f(b, &params(b, sep)?).unwrap_or(0..0)))
+}
+
+fn count(v: &Val<'_>, sep: u8, f: impl Fn(&[u8], &Param) -> bool) -> Option<i64> {
+    let b = bytes(v)?;
+    Some(params(&b, sep)?.iter().filter(|p| f(&b, p)).count() as i64)
+}
+
+/// `name=value;name;…`: blanks may stand around all of them, quotes around a value. A comma ends the
+/// list, as it does in a header. Nothing for a text that is not written so.
+fn params(b: &[u8], sep: u8) -> Option<Vec<Param>> {
+    let blank = |i: usize| b.get(i).is_some_and(u8::is_ascii_whitespace);
+    let skip = |mut i: usize| {
+        while blank(i) {
+            i += 1;
+        }
+        i
+    };
+    let ends = |i: usize| b.get(i).is_none_or(|c| *c == sep || *c == b',');
+    let (mut out, mut i) = (Vec::new(), skip(0));
+    while i < b.len() {
+        let start = i;
+        while !ends(i) && !blank(i) && b.get(i) != Some(&b'=') {
+            i += 1;
+        }
+        let mut p = Param {
+            name: start..i,
+            value: i..i,
+        };
+        i = skip(i);
+        if b.get(i) == Some(&b'=') {
+            let at = skip(i + 1);
+            (p.value, i) = value(b, at, |i| ends(i) || blank(i))?;
+            i = skip(i);
+        } else if i == b.len() && i > p.name.end {
+            return None;
+        }
+        if !ends(i) {
+            return None;
+        }
+        out.push(p);
+        if b.get(i).is_some_and(|c| *c != sep) {
+            break;
+        }
+        i = skip(i + 1);
+    }
+    let empty = |p: &Param| p.name.is_empty() && p.value.is_empty();
+    (!out.iter().all(empty)).then_some(out)
+}
+
+/// Where the value at `start` stands, and where it is over.
+fn value(b: &[u8], start: usize, ends: impl Fn(usize) -> bool) -> Option<(Range<usize>, usize)> {
+    let mut i = start;
+    if let Some(quote @ (b'"' | b'\'')) = b.get(start) {
+        i += 1;
+        while *b.get(i)? != *quote {
+            i += if b.get(i) == Some(&b'\\') { 2 } else { 1 };
+        }
+        return Some((start + 1..i, i + 1));
+    }
+    while !ends(i) {
+        i += 1;
+    }
+    Some((start..i, i))
+}
+
+/// One line: empty where it is missing, null where the text is empty.
+fn line<'c>(v: Val<'c>, f: impl FnOnce(&[u8]) -> Option<Range<usize>>) -> Val<'c> {
     part(v, |b| {
-        let all: Vec<ParamSpan> = ParamSpans::separated(b, Span::all(b), sep).collect();
-        Some(f(b, &all).map_or(0..0, |s| s.at()..s.to()))
+        (!b.is_empty()).then(|| f(b).unwrap_or(0..0))
     })
 }
 
-fn count(v: &Val<'_>, sep: u8, f: impl Fn(&[u8], &ParamSpan) -> bool) -> Option<i64> {
-    let b = bytes(v)?;
-    let n = ParamSpans::separated(&b, Span::all(&b), sep)
-        .filter(|p| f(&b, p))
-        .count();
-    Some(n as i64)
-}
-
 /// Where the lines are, without their ends.
-fn lines(b: &[u8]) -> Vec<std::ops::Range<usize>> {
+fn lines(b: &[u8]) -> Vec<Range<usize>> {
     let (mut out, mut start) = (Vec::new(), 0);
     for (i, c) in b.iter().enumerate() {
         if *c == b'\n' {

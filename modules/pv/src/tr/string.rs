@@ -200,6 +200,9 @@ fn parts() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
+                if too_short(&v) {
+                    return v;
+                }
                 part(v, |b| {
                     Some(
                         within(b, b'"', b'"')
@@ -215,6 +218,9 @@ fn parts() -> Vec<Row> {
             0,
             0,
             |_, v, _| {
+                if too_short(&v) {
+                    return v;
+                }
                 part(v, |b| {
                     let pairs = [(b'<', b'>'), (b'(', b')'), (b'[', b']'), (b'{', b'}')];
                     Some(
@@ -363,9 +369,16 @@ fn changes() -> Vec<Row> {
     ]
 }
 
-/// The whole text as an integer, null for any other.
+/// The whole text as a decimal integer, null for any other; the empty text is 0.
 fn whole_int<'c>(v: Val<'c>) -> Val<'c> {
-    v.as_int().map_or(Val::Null, Val::Int)
+    match bytes(&v) {
+        Some(b) if b.is_empty() => Val::Int(0),
+        Some(b) => std::str::from_utf8(&b)
+            .ok()
+            .and_then(|t| t.parse().ok())
+            .map_or(Val::Null, Val::Int),
+        None => Val::Null,
+    }
 }
 
 fn substr<'c>(v: Val<'c>, offset: Option<i64>, length: Option<i64>) -> Val<'c> {
@@ -382,11 +395,7 @@ fn substr<'c>(v: Val<'c>, offset: Option<i64>, length: Option<i64>) -> Val<'c> {
         }
         let end = match length {
             0 => b.len(),
-            l if l > 0 => start.saturating_add(l as usize).min(b.len()),
-            l => b
-                .len()
-                .checked_sub(l.unsigned_abs() as usize)
-                .filter(|e| *e >= start)?,
+            l => start.saturating_add(usize::try_from(l).ok()?).min(b.len()),
         };
         Some(start..end)
     })
@@ -449,6 +458,11 @@ fn trimmed<'c>(v: Val<'c>, left: bool, right: bool) -> Val<'c> {
         };
         Some(start..end.max(start))
     })
+}
+
+/// Nothing of a single character can be taken off.
+fn too_short(v: &Val<'_>) -> bool {
+    bytes(v).is_some_and(|b| b.len() < 2)
 }
 
 fn within(b: &[u8], open: u8, close: u8) -> Option<std::ops::Range<usize>> {
