@@ -148,6 +148,7 @@ def run(cases, messages, program, verbose):
             "#!KAMAILIO\n#!define TABLE_WORD a word\n#!define TABLE_NUMBER 42\n"
             f"debug=1\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\nalias=\"test.local\"\nlisten=udp:127.0.0.1:{port}\n"
             + load + f'modparam("ctl", "binrpc", "unix:{tmp}/ctl")\nmodparam("jsonrpcs", "transport", 0)\n'
+            + 'modparam("xhttp", "event_callback", "ksr_xhttp_event")\n'
             + f'modparam("app_lua", "load", "{tmp}/table.lua")\n'
             + SETTINGS.read_text() + 'cfgengine "lua"\n')
         log = open(tmp / "log", "wb")
@@ -190,7 +191,8 @@ def run(cases, messages, program, verbose):
             value = bytes.fromhex(value)
             value = value.replace(str(port).encode(), b"@RP@").replace(str(sport).encode(), b"@SP@")
             # A name or text that this Kamailio doesn't know is another matter than no value.
-            cases[int(n)].kind = "unparsed" if cases[int(n)].refused else kind
+            missing = cases[int(n)].refused or b"attempt to call field" in value
+            cases[int(n)].kind = "unparsed" if missing else kind
             cases[int(n)].value = value
 
 

@@ -65,7 +65,10 @@ struct Last {
 
 fn jsonrpl<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
     let Some(l) = ctx.ext_ref::<Last>() else {
-        return Val::Null;
+        return match key.name() {
+            b"code" => Val::Int(0),
+            _ => Val::Null,
+        };
     };
     match key.name() {
         b"body" => Val::text(&l.body),

@@ -85,7 +85,7 @@ pub(crate) fn classes() -> Vec<PvClass> {
         pv("fsp", |c, _| {
             c.send_socket
                 .and_then(listen)
-                .map_or(Val::Null, |l| Val::Int(i64::from(l.addr.port())))
+                .map_or(Val::Int(0), |l| Val::Int(i64::from(l.addr.port())))
         })
         .doc("Port of the socket that the request leaves by."),
         pv_named("snd", sending)

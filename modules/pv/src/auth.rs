@@ -19,18 +19,15 @@ pub(crate) fn classes() -> Vec<PvClass> {
         pv("ad", |c, _| {
             credentials(c)
                 .and_then(|a| a.username_parts(c.msg.buf()).1)
-                .map_or_else(|| field(c, |a| Some(a.realm)), nonempty)
+                .map_or_else(|| part(c, |_| None), nonempty)
         })
-        .doc("Domain of the username in the credentials, else the realm."),
-        pv("aa", |c, _| {
-            credentials(c).map_or(Val::Null, |a| Val::text(a.algorithm.as_str()))
-        })
-        .doc("Algorithm in the credentials."),
+        .doc("Domain of the username in the credentials."),
+        pv("aa", |c, _| part(c, |a| a.algorithm_text)).doc("Algorithm in the credentials."),
         pv("adu", |c, _| field(c, |a| Some(a.uri))).doc("URI in the credentials."),
         pv("adn", |c, _| field(c, |a| Some(a.nonce))).doc("Nonce in the credentials."),
-        pv("adc", |c, _| field(c, |a| a.cnonce)).doc("Client's nonce in the credentials."),
+        pv("adc", |c, _| part(c, |a| a.cnonce)).doc("Client's nonce in the credentials."),
         pv("adr", |c, _| field(c, |a| Some(a.response))).doc("Response in the credentials."),
-        pv("ado", |c, _| field(c, |a| a.opaque)).doc("Opaque in the credentials."),
+        pv("ado", |c, _| part(c, |a| a.opaque)).doc("Opaque in the credentials."),
         pv("Au", |c, _| accounted(c, false))
             .doc("Who is accounted: username in the credentials, else the URI in From."),
         pv("AU", |c, _| accounted(c, true))
@@ -50,6 +47,13 @@ fn field(ctx: &Ctx, of: impl Fn(&Credentials) -> Option<Span>) -> Val<'_> {
         .map_or(Val::Null, |s| nonempty(ctx.msg.slice(s)))
 }
 
+/// A part that credentials may lack: then it is empty.
+fn part(ctx: &Ctx, of: impl Fn(&Credentials) -> Option<Span>) -> Val<'_> {
+    credentials(ctx).map_or(Val::Null, |a| {
+        Val::bytes(of(a).map_or(b"", |s| ctx.msg.slice(s)))
+    })
+}
+
 fn accounted(ctx: &Ctx, user_only: bool) -> Val<'_> {
     if let Some(a) = credentials(ctx) {
         return match user_only {
@@ -60,11 +64,9 @@ fn accounted(ctx: &Ctx, user_only: bool) -> Val<'_> {
     let Some(from) = ctx.msg.from().map(|f| ctx.msg.slice(f.uri)) else {
         return Val::Null;
     };
-    if user_only {
-        return uri(from, user);
-    }
-    uri(from, |u| match u.user_name() {
-        Some(name) => Val::owned([name, b"@", u.host].concat()),
-        None => nonempty(u.host),
+    uri(from, |u| match user(u) {
+        Val::Null if user_only => Val::text(""),
+        v if user_only => v,
+        v => Val::owned([&v.as_bytes().unwrap_or_default(), &b"@"[..], u.host].concat()),
     })
 }

@@ -1,7 +1,7 @@
 //! `$avp(name)`: values of the message and its transaction, a stack for each name.
 //!
 //! A name is text (`s:name` or `name`) or a number (`i:12`). Setting puts a value on top, whatever the
-//! index; `[*]` replaces all. Setting null removes the newest, or the one of the index, or all.
+//! index; `[*]` replaces all. Setting null removes the newest, or with `[*]` all.
 
 use olelo_core::pv::{Index, PvClass, pv_named};
 use olelo_core::route::avp::AvpVal;
@@ -100,10 +100,10 @@ pub(crate) fn at(index: Index, count: impl Fn() -> usize) -> Option<usize> {
 pub(crate) fn set(ctx: &mut Ctx, name: &[u8], index: Index, v: Val<'_>) {
     let name = key(name);
     let list = &mut ctx.avps.avp;
-    let place = at(index, || list.all(&name).count());
     match (index, v) {
         (Index::All, Val::Null) => drop(list.remove(&name, None)),
-        (_, Val::Null) => drop(place.map(|p| list.remove(&name, Some(p)))),
+        // Whatever the index, the newest goes.
+        (_, Val::Null) => drop(list.remove(&name, Some(0))),
         (Index::None | Index::At(_), v) => list.push(&name, kept(&v)),
         (Index::All, v) => {
             list.remove(&name, None);

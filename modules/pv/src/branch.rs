@@ -17,12 +17,10 @@ pub(crate) fn classes() -> Vec<PvClass> {
         .set(set_aside)
         .doc("The branch kept aside: as $branch."),
         pv("br", |c, _| {
-            c.branches
-                .first()
-                .map_or(Val::Null, |b| Val::from(contact(b)))
+            c.branches.first().map_or(Val::Null, |b| Val::bytes(&b.uri))
         })
         .set(set_br)
-        .doc("The first branch as a contact."),
+        .doc("URI of the first branch."),
         pv("bR", |c, _| list(c)).doc("All branches as contacts."),
         pv("ds", |c, _| destinations(c)).doc("All destinations as a Contact header."),
         pv("ruid", |c, _| crate::request::nonempty(&c.contact.ruid))
@@ -44,7 +42,10 @@ fn place(ctx: &Ctx, index: Index) -> Option<usize> {
 
 fn get<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
     if key.name() == b"count" {
-        return Val::Int(ctx.branches.len() as i64);
+        return match ctx.branches.len() {
+            0 => Val::Null,
+            n => Val::Int(n as i64),
+        };
     }
     if key.index == Index::All {
         let all: Vec<Vec<u8>> = ctx
@@ -166,7 +167,8 @@ fn set_br(ctx: &mut Ctx, _: &PvKey<'_>, v: Val<'_>) -> Result<(), ScriptError> {
 }
 
 fn list(ctx: &Ctx) -> Val<'_> {
-    let all: Vec<Vec<u8>> = ctx.branches.iter().map(contact).collect();
+    let one = |b: &Branch| if b.q < 0 { b.uri.clone() } else { contact(b) };
+    let all: Vec<Vec<u8>> = ctx.branches.iter().map(one).collect();
     if all.is_empty() {
         Val::Null
     } else {
@@ -183,7 +185,10 @@ fn destinations(ctx: &Ctx) -> Val<'_> {
         q: ctx.ruri_q,
         ..Branch::default()
     };
-    let all: Vec<Vec<u8>> = std::iter::once(&first)
+    // A request URI that routing left alone is no destination yet.
+    let first = ctx.new_uri.is_some().then_some(&first);
+    let all: Vec<Vec<u8>> = first
+        .into_iter()
         .chain(&ctx.branches)
         .map(contact)
         .collect();

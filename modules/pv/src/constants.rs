@@ -25,17 +25,13 @@ pub(crate) fn classes() -> Vec<PvClass> {
         pv_named("env", |_, k| env(k).map_or(Val::Null, Val::from))
             .doc("A variable of the environment."),
         pv_named("envn", |_, k| {
-            env(k)
-                .and_then(|t| t.trim().parse().ok())
-                .map_or(Val::Null, Val::Int)
+            env(k).map_or(Val::Null, |t| Val::Int(t.trim().parse().unwrap_or(0)))
         })
         .doc("A variable of the environment as an integer."),
         pv_named("def", |_, k| define(k.name()).map_or(Val::Null, Val::text))
             .doc("A define of the configuration."),
         pv_named("defn", |_, k| {
-            define(k.name())
-                .and_then(|t| t.trim().parse().ok())
-                .map_or(Val::Null, Val::Int)
+            define(k.name()).map_or(Val::Null, |t| Val::Int(t.trim().parse().unwrap_or(0)))
         })
         .doc("A define of the configuration as an integer."),
         pv_named("defv", |_, k| define(k.name()).map_or(Val::Null, Val::text))

@@ -2,7 +2,7 @@
 
 use crate::avp::shown;
 use crate::xavp::{Family, fields};
-use olelo_core::route::avp::{AvpList, AvpVal};
+use olelo_core::route::avp::{Avp, AvpList, AvpVal};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::ScriptError;
 use olelo_core::route::value::Val;
@@ -81,7 +81,7 @@ pub(crate) fn slist(ctx: &mut Ctx, text: &[u8], sep: &[u8], mode: &[u8], root: &
     1
 }
 
-/// Copies a root, on top or in place of another's.
+/// Copies a root, behind the target's others or in place of one.
 pub(crate) fn copy(
     ctx: &mut Ctx,
     source: &[u8],
@@ -95,7 +95,14 @@ pub(crate) fn copy(
         .cloned();
     let Some(from) = from else { return Ok(-1) };
     match at {
-        None => ctx.avps.xavp.push(target, from),
+        // Behind those that are there.
+        None => ctx.avps.xavp.0.insert(
+            0,
+            Avp {
+                name: target.to_vec(),
+                val: from,
+            },
+        ),
         Some(i) => match usize::try_from(i)
             .ok()
             .and_then(|i| ctx.avps.xavp.get_mut(target, i))

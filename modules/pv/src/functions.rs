@@ -50,7 +50,7 @@ pub(crate) fn functions() -> Vec<Function> {
                 .cfg("pv_evalx")
                 .args(["var", "text"])
                 .raw(&["var", "text"])
-                .doc("Evaluates a text twice into a pseudo-variable."),
+                .doc("Evaluates a text, and what it gives, into a pseudo-variable."),
         ),
     ]
     .into_iter()
@@ -132,9 +132,9 @@ fn type_of(ctx: &mut Ctx, var: &[u8], kind: &str) -> Result<i64, ScriptError> {
     }))
 }
 
-/// Evaluates `text`, then its result, into `var`.
+/// Evaluates `text` into `var`. The native language has evaluated it once already by then, and so
+/// evaluates it twice, as it is documented.
 pub(crate) fn evalx(ctx: &mut Ctx, var: &[u8], text: &[u8]) -> Result<i64, ScriptError> {
-    let once = olelo_core::pv::format::expand(ctx, text)?;
-    let twice = olelo_core::pv::format::expand(ctx, &once)?;
-    Ok(yes(write(ctx, var, Val::owned(twice))))
+    let value = olelo_core::pv::format::expand(ctx, text)?;
+    Ok(yes(write(ctx, var, Val::owned(value))))
 }

@@ -173,8 +173,10 @@ fn display<'c>(ctx: &'c Ctx, a: &NameAddr) -> Val<'c> {
 }
 
 fn user_len(ctx: &Ctx, a: &NameAddr) -> Val<'static> {
-    let n = a.uri(ctx.msg.buf()).ok().and_then(|u| u.user_name());
-    Val::Int(n.map_or(0, <[u8]>::len) as i64)
+    let u = a.uri(ctx.msg.buf());
+    u.map_or(Val::Null, |u| {
+        Val::Int(u.user_name().map_or(0, <[u8]>::len) as i64)
+    })
 }
 
 fn nth(ctx: &Ctx, name: HeaderName, index: Index) -> Option<NameAddr> {

@@ -23,11 +23,7 @@ fn whole() -> Vec<PvClass> {
         pv("mt", |c, _| Val::Int(if c.msg.is_request() { 1 } else { 2 })).doc("1 for a request, 2 for a reply."),
         pv("mts", |c, _| Val::text(if c.msg.is_request() { "rq" } else { "rp" })).doc("`rq` for a request, `rp` for a reply."),
         pv("mi", |c, _| Val::Int(c.id as i64)).doc("Number of the message in this process."),
-        pv("rb", |c, _| match c.msg.body() {
-            b"" => Val::Null,
-            b => Val::bytes(b),
-        })
-        .doc("The body."),
+        pv("rb", |c, _| Val::bytes(c.msg.body())).doc("The body; empty where there is none."),
         pv("bs", |c, _| Val::Int(c.msg.body().len() as i64)).doc("Length of the body."),
         pv_named("msg", part).doc("Parts of the message: buf, len, body, body_len, hdrs, fline, fpart, lpart, id, pid, id_pid."),
         pv_named("msgbuf", byte).set(set_byte).doc("One byte of the message, by its number."),
@@ -108,11 +104,12 @@ fn process() -> Vec<PvClass> {
         pv_named("cnt", count)
             .verbatim()
             .doc("How many values a pseudo-variable has."),
-        pv("err.class", |_, _| Val::Int(0)).doc("Class of the parse error."),
-        pv("err.level", |_, _| Val::Int(0)).doc("Level of the parse error."),
-        pv("err.info", |_, _| Val::text("")).doc("What the parse error was."),
-        pv("err.rcode", |_, _| Val::text("")).doc("Status code for the parse error."),
-        pv("err.rreason", |_, _| Val::text("")).doc("Reason phrase for the parse error."),
+        // A message that can't be parsed never comes to a script, so there is no error to tell of.
+        pv("err.class", |_, _| Val::Null).doc("Class of the parse error."),
+        pv("err.level", |_, _| Val::Null).doc("Level of the parse error."),
+        pv("err.info", |_, _| Val::Null).doc("What the parse error was."),
+        pv("err.rcode", |_, _| Val::Null).doc("Status code for the parse error."),
+        pv("err.rreason", |_, _| Val::Null).doc("Reason phrase for the parse error."),
     ]
 }
 
@@ -138,7 +135,7 @@ fn part<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
         b"len" => Val::Int(buf.len() as i64),
         b"body" => Val::bytes(m.body()),
         b"body_len" => Val::Int(m.body().len() as i64),
-        b"hdrs" => from_to(m.headers_start(), m.headers_end()),
+        b"hdrs" => Val::bytes(headers(m)),
         b"hdrs_len" => Val::Int(m.headers_end().saturating_sub(m.headers_start()) as i64),
         b"fline" => Val::opt(
             buf.get(m.first_line_start()..m.headers_start())
@@ -151,6 +148,13 @@ fn part<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
         b"id_pid" => Val::from(format!("{}_{}", ctx.id, std::process::id())),
         _ => Val::Null,
     }
+}
+
+/// The headers without the last one's line end.
+fn headers(m: &olelo_sip::Message) -> &[u8] {
+    let all = m.buf().get(m.headers_start()..m.headers_end());
+    let all = all.unwrap_or_default();
+    all.strip_suffix(b"\r\n").unwrap_or(all)
 }
 
 fn byte<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {

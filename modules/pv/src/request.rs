@@ -93,11 +93,8 @@ fn line_classes() -> Vec<PvClass> {
             s => Val::Int(i64::from(s)),
         })
         .doc("The reply's status code."),
-        pv("rsi", |c, _| match c.msg.status() {
-            0 => Val::Null,
-            s => Val::Int(i64::from(s)),
-        })
-        .doc("The reply's status code as an integer."),
+        pv("rsi", |c, _| Val::Int(i64::from(c.msg.status())))
+            .doc("The reply's status code as an integer; 0 in a request."),
         pv("rr", |c, _| match c.msg.is_request() {
             true => Val::Null,
             false => Val::bytes(c.msg.reason()),
@@ -144,7 +141,11 @@ pub(crate) fn host<'c>(u: &Uri<'c>) -> Val<'c> {
 }
 
 pub(crate) fn port<'c>(u: &Uri<'c>) -> Val<'c> {
-    Val::Int(i64::from(u.port.filter(|p| *p != 0).unwrap_or(5060)))
+    // As text: this is what scripts get, and some compare it so.
+    match u.port.filter(|p| *p != 0) {
+        Some(p) => Val::from(p.to_string()),
+        None => Val::text("5060"),
+    }
 }
 
 pub(crate) fn transport<'c>(u: &Uri<'c>) -> Val<'c> {
@@ -159,10 +160,8 @@ pub(crate) fn scheme<'c>(u: &Uri<'c>) -> Val<'c> {
     let phone = u
         .param(b"user")
         .is_some_and(|p| p.eq_ignore_ascii_case(b"phone"));
-    match (u.scheme, phone) {
-        (Scheme::Sip, true) => return Val::text("tel"),
-        (Scheme::Sips, true) => return Val::text("tels"),
-        _ => {}
+    if phone && matches!(u.scheme, Scheme::Sip | Scheme::Sips) {
+        return Val::text("tel");
     }
     let end = u.text.iter().position(|b| *b == b':').unwrap_or(0);
     nonempty(u.text.get(..end).unwrap_or_default())

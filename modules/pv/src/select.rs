@@ -28,9 +28,16 @@ pub(crate) fn read<'c>(ctx: &'c Ctx, text: &[u8]) -> Val<'c> {
             .as_deref()
             .map_or(Val::Null, |u| uri_part(u, rest)),
         b"next_hop" => uri_part(ctx.next_hop(), rest),
-        b"method" => nonempty(ctx.msg.method_text()),
+        b"method" => crate::request::request(ctx, ctx.msg.method_text()),
         b"from" | b"f" => address(ctx, ctx.msg.from().copied(), rest),
         b"to" | b"t" => address(ctx, ctx.msg.to().copied(), rest),
+        // Without more words the header as a whole.
+        b"contact" | b"m" if rest.is_empty() && first.index.is_none() => {
+            Val::opt(ctx.msg.header_body(HeaderName::Contact))
+        }
+        b"record_route" | b"rr" if rest.is_empty() && first.index.is_none() => {
+            Val::opt(ctx.msg.header_body(HeaderName::RecordRoute))
+        }
         b"contact" | b"m" => list(ctx, HeaderName::Contact, i, rest),
         b"record_route" | b"rr" => list(ctx, HeaderName::RecordRoute, i, rest),
         b"route" => list(ctx, HeaderName::Route, i, rest),
@@ -47,9 +54,14 @@ pub(crate) fn read<'c>(ctx: &'c Ctx, text: &[u8]) -> Val<'c> {
         | b"content_type" | b"content_length" | b"supported" | b"require" | b"allow"
         | b"organization" | b"priority" => header(ctx, first.name, i),
         b"msg" => message(ctx, rest),
-        b"hf_value" | b"hf_value2" => rest
-            .first()
-            .map_or(Val::Null, |w| header(ctx, w.name, w.index.unwrap_or(i))),
+        b"hf_value" | b"hf_value2" => rest.first().map_or(Val::Null, |w| values(ctx, w)),
+        b"hf_value_exists" => match rest {
+            [name, value] => {
+                let all = all_values(ctx, name.name);
+                Val::text(if all.contains(&value.name) { "1" } else { "0" })
+            }
+            _ => Val::Null,
+        },
         b"hf_body" => rest
             .first()
             .map_or(Val::Null, |w| header(ctx, w.name, w.index.unwrap_or(i))),
@@ -58,15 +70,21 @@ pub(crate) fn read<'c>(ctx: &'c Ctx, text: &[u8]) -> Val<'c> {
         b"received" => received(ctx, rest),
         b"proxy_authorization" | b"authorization" => credentials(ctx, rest),
         b"cfg_get" => match rest {
-            [group, name] => crate::message::parameter_value(
-                &String::from_utf8_lossy(group.name),
-                &String::from_utf8_lossy(name.name),
-            ),
+            [group, name] => {
+                let (group, name) = (
+                    String::from_utf8_lossy(group.name),
+                    String::from_utf8_lossy(name.name),
+                );
+                match crate::message::parameter_value(&group, &name) {
+                    Val::Int(i) => Val::from(i.to_string()),
+                    v => v,
+                }
+            }
             _ => Val::Null,
         },
         b"sys" => match rest.first().map(|w| w.name) {
-            Some(b"pid") => Val::Int(i64::from(std::process::id())),
-            Some(b"now") => Val::Int(olelo_core::timer::wall_s()),
+            Some(b"pid") => Val::from(std::process::id().to_string()),
+            Some(b"now") => Val::from(olelo_core::timer::wall_s().to_string()),
             Some(b"unique") => Val::from(format!(
                 "{:x}-{}",
                 olelo_core::proc::secret(),
@@ -106,7 +124,10 @@ fn uri_part<'c>(text: &'c [u8], rest: &[Word<'_>]) -> Val<'c> {
         b"pwd" | b"password" => Val::opt(u.password),
         b"host" => nonempty(u.host),
         b"port" => u.port.map_or(Val::Null, |p| Val::from(p.to_string())),
-        b"hostport" => nonempty(host_port(u)),
+        b"hostport" => match u.port {
+            Some(_) => nonempty(host_port(u)),
+            None => Val::owned([u.host, b":5060"].concat()),
+        },
         b"type" | b"scheme" => crate::request::scheme(u),
         b"params" => match rest.first() {
             None => nonempty(u.params),
@@ -144,7 +165,7 @@ fn address<'c>(ctx: &'c Ctx, a: Option<NameAddr>, rest: &[Word<'_>]) -> Val<'c> 
     let params: Params<'c> = a.params(buf);
     match first.name {
         b"uri" => uri_part(a.uri_text(buf), rest),
-        b"name" => a.display_unquoted(buf).map_or(Val::Null, nonempty),
+        b"name" => Val::opt(a.display.map(|d| d.of(buf))),
         b"tag" => Val::opt(a.tag(buf)),
         b"params" => match rest.first() {
             None => nonempty(params.0),
@@ -164,7 +185,12 @@ fn list<'c>(ctx: &'c Ctx, name: HeaderName, index: i64, rest: &[Word<'_>]) -> Va
     } else {
         Some(index as usize)
     };
-    address(ctx, at.and_then(|i| all.get(i)).copied(), rest)
+    let found = at.and_then(|i| all.get(i)).copied();
+    match (address(ctx, found, rest), rest) {
+        // A value without a name has an empty one.
+        (Val::Null, [w]) if w.name == b"name" && found.is_some() => Val::text(""),
+        (v, _) => v,
+    }
 }
 
 fn via_at(ctx: &Ctx, index: i64) -> Option<&Via> {
@@ -200,7 +226,11 @@ fn via<'c>(ctx: &'c Ctx, v: &Via, rest: &[Word<'_>]) -> Val<'c> {
             _ => Val::Null,
         },
         b"i" => v.i.map_or(Val::Null, text),
-        name => Val::opt(v.params(ctx.msg.buf()).value(name)),
+        name => Val::opt(
+            v.params(ctx.msg.buf())
+                .value(name)
+                .filter(|v| !v.is_empty()),
+        ),
     }
 }
 
@@ -221,15 +251,55 @@ fn event<'c>(ctx: &'c Ctx, rest: &[Word<'_>]) -> Val<'c> {
         return Val::Null;
     };
     match rest.first().map(|w| w.name) {
-        None => Val::opt(ctx.msg.header_body(HeaderName::Event)),
         Some(b"id") => e.id.map_or(Val::Null, |i| Val::bytes(ctx.msg.slice(i))),
-        Some(b"name") => Val::bytes(ctx.msg.slice(e.package)),
+        None | Some(b"name") => Val::bytes(ctx.msg.slice(e.package)),
         _ => Val::Null,
     }
 }
 
+/// All values of a header, separated by commas, or one of them, the first being number 1.
+fn values<'c>(ctx: &'c Ctx, w: &Word<'_>) -> Val<'c> {
+    let all = all_values(ctx, w.name);
+    let Some(index) = w.index else {
+        return nonempty_owned(all.join(&b","[..]));
+    };
+    let at = match usize::try_from(index) {
+        Ok(i) => i.checked_sub(1),
+        Err(_) => all.len().checked_sub(index.unsigned_abs() as usize),
+    };
+    at.and_then(|i| all.get(i))
+        .map_or(Val::Null, |v| Val::bytes(v))
+}
+
+fn nonempty_owned<'c>(b: Vec<u8>) -> Val<'c> {
+    if b.is_empty() {
+        Val::Null
+    } else {
+        Val::owned(b)
+    }
+}
+
+/// The values of all headers of a name with `_` for `-`.
+fn all_values<'c>(ctx: &'c Ctx, name: &[u8]) -> Vec<&'c [u8]> {
+    let all = headers(ctx, name).into_iter();
+    all.flat_map(|h| ctx.msg.slice(h.body).split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .collect()
+}
+
 /// A header by its name with `_` for `-`.
 fn header<'c>(ctx: &'c Ctx, name: &[u8], index: i64) -> Val<'c> {
+    let all = headers(ctx, name);
+    let at = if index < 0 {
+        all.len().checked_sub(index.unsigned_abs() as usize)
+    } else {
+        Some(index as usize)
+    };
+    at.and_then(|i| all.get(i))
+        .map_or(Val::Null, |h| Val::bytes(ctx.msg.slice(h.body)))
+}
+
+fn headers<'c>(ctx: &'c Ctx, name: &[u8]) -> Vec<&'c olelo_sip::Header> {
     let name: Vec<u8> = name
         .iter()
         .map(|b| if *b == b'_' { b'-' } else { *b })
@@ -240,14 +310,7 @@ fn header<'c>(ctx: &'c Ctx, name: &[u8], index: i64) -> Val<'c> {
             && (known != HeaderName::Other
                 || ctx.msg.slice(h.name_text).eq_ignore_ascii_case(&name))
     };
-    let all: Vec<_> = ctx.msg.headers().iter().filter(same).collect();
-    let at = if index < 0 {
-        all.len().checked_sub(index.unsigned_abs() as usize)
-    } else {
-        Some(index as usize)
-    };
-    at.and_then(|i| all.get(i))
-        .map_or(Val::Null, |h| Val::bytes(ctx.msg.slice(h.body)))
+    ctx.msg.headers().iter().filter(same).collect()
 }
 
 fn message<'c>(ctx: &'c Ctx, rest: &[Word<'_>]) -> Val<'c> {
@@ -255,14 +318,14 @@ fn message<'c>(ctx: &'c Ctx, rest: &[Word<'_>]) -> Val<'c> {
     match rest {
         [] => Val::bytes(m.buf()),
         [w, more @ ..] => match w.name {
-            b"len" => Val::Int(m.buf().len() as i64),
-            b"type" => Val::text(if m.is_request() { "request" } else { "reply" }),
+            b"len" => Val::from(m.buf().len().to_string()),
+            b"type" => Val::text(if m.is_request() { "1" } else { "2" }),
             b"id" => Val::Int(ctx.id as i64),
             b"flags" => Val::Int(i64::from(ctx.flags)),
-            b"body" => nonempty(m.body()),
+            b"body" if more.is_empty() => Val::bytes(m.body()),
             b"first_line" => Val::opt(m.buf().get(m.first_line_start()..m.headers_start())),
             b"header" => match more.first() {
-                None => Val::opt(m.buf().get(m.headers_start()..m.headers_end())),
+                None => Val::opt(m.buf().get(m.headers_start()..m.headers_end() + 2)),
                 Some(h) => header(ctx, h.name, h.index.unwrap_or(0)),
             },
             _ => Val::Null,
@@ -287,6 +350,10 @@ fn endpoint<'c>(ctx: &'c Ctx, a: SocketAddr, rest: &[Word<'_>]) -> Val<'c> {
 fn received<'c>(ctx: &'c Ctx, rest: &[Word<'_>]) -> Val<'c> {
     match rest.first().map(|w| w.name) {
         Some(b"proto") => Val::text(ctx.rcv.proto.name()),
+        Some(b"proto_ip_port") => Val::from(olelo_core::net::socket::socket_text(
+            ctx.rcv.dst,
+            ctx.rcv.proto,
+        )),
         Some(b"ip") => Val::from(ctx.rcv.dst.ip().to_string()),
         Some(b"port") => Val::from(ctx.rcv.dst.port().to_string()),
         Some(b"ip_port") => Val::from(format!(

@@ -62,10 +62,6 @@ pub(crate) fn set(name: &[u8], v: &Val<'_>) -> Result<(), ScriptError> {
     };
     let mut guard = t.lock(hash(name));
     let old = find(&guard, name).map(|(id, _)| id);
-    if v.is_null() {
-        old.map(|id| guard.remove(id));
-        return Ok(());
-    }
     let Ok(len) = u16::try_from(name.len()) else {
         return Err(ScriptError::new(
             "the name of a shared variable is too long",

@@ -61,7 +61,7 @@ fn a_request_reads_as_operators_know_it() {
         ("$(hfl(Contact)[1]) $hflc(Contact) $hflc(X-A)", "\"B\" <sip:b2@127.0.0.1>;expires=30 2 3"),
         ("$si $sp $su $sut $sas $pr $prid", "127.0.0.1 17999 sip:127.0.0.1:17999 sip:127.0.0.1:17999;transport=udp udp:127.0.0.1:17999 udp 1"),
         ("$Ri $Rp $Rut $Ras", "127.0.0.1 17060 sip:127.0.0.1:17060;transport=udp udp:127.0.0.1:17060"),
-        ("$via0(host) $via0(port) $via0(proto) $via0(branch) $via0(rport) $via0(i) $via1(host)", "127.0.0.1 17999 UDP z9hG4bKabc  7 10.0.0.9"),
+        ("$via0(host) $via0(port) $via0(proto) $via0(branch) $via0(rport) $via0(i) $via1(host)", "127.0.0.1 17999 UDP z9hG4bKabc <null> 7 10.0.0.9"),
         ("$K(IPv4) $K(IPv6) $K(UDP) $K(TCP) $mf $mF $Mf(1)", "2 10 1 2 0 00000000 0"),
         ("$expires(min) $expires(max)", "30 60"),
         ("$sel(from.uri.user) $sel(via[1].port) $sel(cseq.method) $sel(@to.uri.host) $sel(ruri.user) $sel(received.proto)", "alice 17999 INVITE ex.com bob udp"),
@@ -231,7 +231,7 @@ fn transformations() {
             ),
             (
                 "[$(var(u){uri.scheme})][$(var(u){uri.tosocket})][$(var(w){uri.port})][$(var(w){uri.params})]",
-                "[sip][tcp:ex.com:5070][][]",
+                "[sip][tcp:ex.com:5070][0][]",
             ),
             (
                 "[$(var(u){uri.saor})][$(var(u){uri.duri})]",

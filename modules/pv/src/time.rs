@@ -4,8 +4,11 @@ use chrono::{DateTime, Datelike, Local, TimeZone, Timelike, Utc};
 use olelo_core::pv::{PvClass, PvKey, pv, pv_named};
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::value::Val;
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tz::TimeZone as TimeZoneRules;
 
 pub(crate) fn classes() -> Vec<PvClass> {
     vec![
@@ -15,10 +18,13 @@ pub(crate) fn classes() -> Vec<PvClass> {
         pv("TS", |_, _| Val::Int(now().0)).doc("Now, in seconds."),
         pv("TF", |_, _| Val::from(ctime(now().0))).doc("Now, as text."),
         pv_named("TV", value).doc("Seconds and microseconds: s, u, Sm of the arrival; sn, un, Sn of now; text `seconds.micros` with S."),
-        pv_named("time", |c, k| field(&local(arrival(c).0), k)).doc("Local time of the arrival: sec, min, hour, mday, mon, year, wday, yday, isdst."),
+        pv_named("time", |c, k| match k.name() {
+            b"isdst" => Val::Int(i64::from(zone_at(arrival(c).0).1)),
+            _ => field(&local(arrival(c).0), k),
+        }).doc("Local time of the arrival: sec, min, hour, mday, mon, year, wday, yday, isdst."),
         pv_named("utime", |c, k| field(&utc(arrival(c).0), k)).doc("UTC of the arrival, by field."),
-        pv_named("timef", |c, k| format(&local(arrival(c).0), k.name())).doc("Local time of the arrival in a format of strftime."),
-        pv_named("utimef", |c, k| format(&utc(arrival(c).0), k.name())).doc("UTC of the arrival in a format of strftime."),
+        pv_named("timef", |c, k| ftime(arrival(c).0, k.name())).doc("Local time of the arrival in a format of strftime."),
+        pv_named("utimef", |c, k| format(&utc(arrival(c).0), k.name(), "GMT")).doc("UTC of the arrival in a format of strftime."),
     ]
 }
 
@@ -80,22 +86,57 @@ fn field<Z: TimeZone>(t: &DateTime<Z>, key: &PvKey<'_>) -> Val<'static> {
     Val::Int(i64::from(n))
 }
 
-/// Time in a format of strftime; null for a format that is none.
-pub(crate) fn format<Z: TimeZone>(t: &DateTime<Z>, format: &[u8]) -> Val<'static>
+/// Name of the local time zone at a time (`CET`), and whether it is summer time there.
+fn zone_at(s: i64) -> (&'static str, bool) {
+    static ZONE: OnceLock<Option<TimeZoneRules>> = OnceLock::new();
+    let zone = ZONE.get_or_init(|| match std::env::var("TZ") {
+        Ok(name) if !name.is_empty() => TimeZoneRules::from_posix_tz(&name).ok(),
+        _ => TimeZoneRules::local().ok(),
+    });
+    let at = zone.as_ref().and_then(|z| z.find_local_time_type(s).ok());
+    at.map_or(("UTC", false), |t| (t.time_zone_designation(), t.is_dst()))
+}
+
+/// Time in a format of strftime, `zone` being what `%Z` stands for; null for a format that is none.
+fn format<Z: TimeZone>(t: &DateTime<Z>, format: &[u8], zone: &str) -> Val<'static>
 where
     Z::Offset: std::fmt::Display,
 {
     let Ok(format) = std::str::from_utf8(format) else {
         return Val::Null;
     };
+    let format = named_zone(format, zone);
     let mut out = String::new();
-    match write!(out, "{}", t.format(format)) {
+    match write!(out, "{}", t.format(&format)) {
         Ok(()) => Val::from(out),
         Err(_) => Val::Null,
     }
 }
 
+/// Writes the zone's name for `%Z`: times know their offset only.
+fn named_zone<'f>(format: &'f str, zone: &str) -> Cow<'f, str> {
+    if !format.contains("%Z") {
+        return Cow::Borrowed(format);
+    }
+    let mut out = String::with_capacity(format.len() + 4);
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        let end = rest[at..]
+            .char_indices()
+            .nth(2)
+            .map_or(rest.len(), |(i, _)| at + i);
+        match &rest[at..end] {
+            "%Z" => out.push_str(zone),
+            other => out.push_str(other),
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
 /// `{s.ftime,format}`: local time of a number of seconds.
 pub(crate) fn ftime(seconds: i64, text: &[u8]) -> Val<'static> {
-    format(&local(seconds), text)
+    format(&local(seconds), text, zone_at(seconds).0)
 }

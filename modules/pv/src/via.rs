@@ -32,16 +32,15 @@ fn part<'c>(ctx: &'c Ctx, via: &Via, key: &PvKey<'_>) -> Val<'c> {
     let text = |s| Val::bytes(ctx.msg.slice(s));
     match key.name() {
         b"host" => text(via.host),
-        b"port" => Val::Int(i64::from(via.port.unwrap_or(0))),
+        b"port" => Val::Int(i64::from(via.port.unwrap_or(5060))),
         b"proto" => Val::text(via.transport.via_name()),
         b"protoid" => Proto::from_name(via.transport.as_str().as_bytes())
             .map_or(Val::Null, |p| Val::Int(p as i64)),
         b"branch" => via.branch.map_or(Val::Null, text),
         b"received" => via.received.map_or(Val::Null, text),
         b"rport" => match via.rport {
-            Rport::Absent => Val::Null,
             Rport::Port(p) => Val::from(p.to_string()),
-            _ => Val::text(""),
+            _ => Val::Null,
         },
         b"i" => via.i.map_or(Val::Null, text),
         b"alias" => Val::Int(i64::from(via.alias)),

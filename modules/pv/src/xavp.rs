@@ -130,6 +130,13 @@ pub(crate) fn get<'c>(ctx: &'c Ctx, family: Family, text: &[u8]) -> Val<'c> {
         return Val::Null;
     };
     let named = || fields.iter().rev().filter(|f| f.name == *field.name);
+    if field.index == Index::All {
+        let all: Vec<_> = named().filter_map(|f| shown(&f.val).into_bytes()).collect();
+        return match all.is_empty() {
+            true => Val::Null,
+            false => Val::owned(all.join(&b", "[..])),
+        };
+    }
     let found = match crate::avp::at(field.index, || named().count()) {
         Some(i) => named().nth(i),
         None => None,
@@ -148,7 +155,7 @@ fn set(ctx: &mut Ctx, family: Family, key: &PvKey<'_>, v: &Val<'_>) -> Result<()
     let path = parse(family, key.name()).ok_or_else(bad)?;
     match &path.field {
         None => set_root(ctx, family, &path.root, v),
-        Some(f) => set_field(ctx, family, &path.root, f, v),
+        Some(f) => set_field(ctx, family, &path.root, f, v, false),
     }
 }
 
@@ -185,14 +192,16 @@ fn set_root(
     Ok(())
 }
 
-/// Without an index on the root a new root is put on top; with one, or in `$xavu`, the field of an
-/// existing root is set.
+/// Without an index on the root a new root is put on top; with one, or in `$xavu`, the field is put
+/// into an existing root: on top of others of its name, or in place of the one of its index. `child`
+/// says that a missing root is made and an old field replaced.
 fn set_field(
     ctx: &mut Ctx,
     family: Family,
     root: &Step<'_>,
     field: &Step<'_>,
     v: &Val<'_>,
+    child: bool,
 ) -> Result<(), ScriptError> {
     let list = family.list_mut(ctx);
     let existing = root.index != Index::None || family == Family::U || v.is_null();
@@ -201,7 +210,7 @@ fn set_field(
         if v.is_null() {
             return Ok(());
         }
-        if matches!(root.index, Index::At(i) if i != 0) {
+        if matches!(root.index, Index::At(_)) && !child {
             return Err(ScriptError::new(
                 "there is no root of this index to put a field in",
             ));
@@ -230,7 +239,10 @@ fn set_field(
                 *old = kept(v);
             }
         }
-        (false, Index::None) => inner.set(&field.name, 0, kept(v)),
+        (false, Index::None) if child || family == Family::U => {
+            inner.set(&field.name, 0, kept(v));
+        }
+        (false, Index::None) => inner.push(&field.name, kept(v)),
     }
     *fields = inner.0;
     Ok(())
@@ -260,5 +272,5 @@ pub(crate) fn set_child(
         name: family.name(field),
         index: Index::None,
     };
-    set_field(ctx, family, &root, &field, v)
+    set_field(ctx, family, &root, &field, v, true)
 }

@@ -65,6 +65,9 @@ pub(crate) fn functions() -> Vec<Function> {
 
 /// `{re.subst,…}`: the text unchanged where nothing matches or the expression is none.
 pub(crate) fn transform<'c>(ctx: &'c Ctx, v: Val<'c>, args: &[Val<'c>]) -> Val<'c> {
+    if v.as_bytes().is_none_or(|b| b.is_empty()) {
+        return Val::Null;
+    }
     // Commas separate arguments; in an expression they are just commas.
     let text: Vec<Vec<u8>> = args
         .iter()

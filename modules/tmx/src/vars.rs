@@ -41,6 +41,8 @@ pub fn all() -> Vec<PvClass> {
 fn branch_idx<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
     match api::leg(ctx) {
         Some(leg) => Val::Int(leg as i64),
+        // Before there are legs, a request is at its first.
+        None if ctx.route == olelo_core::route::function::REQUEST => Val::Int(0),
         None => Val::Int(i64::from(ctx.branch_index)),
     }
 }
@@ -50,6 +52,9 @@ fn reply_code<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
 }
 
 fn reply_reason<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
+    if api::transaction(ctx).is_none() {
+        return Val::text("");
+    }
     if !ctx.msg.is_request() {
         return Val::bytes(ctx.msg.reason());
     }
@@ -59,7 +64,7 @@ fn reply_reason<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
         .or_else(|| view(ctx).map(|v| v.last_reply));
     reply
         .and_then(|r| Message::from_bytes(&r).ok())
-        .map_or(Val::Null, |m| Val::owned(m.reason()))
+        .map_or(Val::text(""), |m| Val::owned(m.reason()))
 }
 
 fn reply_last<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
@@ -69,8 +74,8 @@ fn reply_last<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
 
 fn reply_ruid<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
     match leg_view(ctx).map(|l| l.contact.ruid) {
-        Some(r) if !r.is_empty() => Val::owned(r),
-        _ => Val::Null,
+        Some(r) => Val::owned(r),
+        None => Val::text(""),
     }
 }
 
@@ -98,6 +103,9 @@ fn of_request(id: NodeId, key: &PvKey<'_>) -> Val<'static> {
 
 fn on_reply<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
     let text = spec_text(key.name());
+    if api::transaction(ctx).is_none() {
+        return Val::Null;
+    }
     if !ctx.msg.is_request() {
         return ctx.pv(&text);
     }

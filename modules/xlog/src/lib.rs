@@ -193,7 +193,7 @@ fn color<'c>(_: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
     };
     let mut seq = String::from("\x1b[");
     match (fg, code(fg)) {
-        (b'x' | b'X', _) => seq.push_str("0;"),
+        (b'x' | b'X', _) => seq.push_str("0;39;"),
         (l, Some(n)) if l.is_ascii_uppercase() => seq.push_str(&format!("1;3{n};")),
         (_, Some(n)) => seq.push_str(&format!("0;3{n};")),
         _ => return Val::Null,
@@ -241,7 +241,7 @@ mod tests {
         olelo_core::server::for_tests(vec![module()]);
         let ctx = Ctx::new();
         for (name, want) in [
-            ("xx", Some("\x1b[0;49m")),
+            ("xx", Some("\x1b[0;39;49m")),
             ("Rg", Some("\x1b[1;31;42m")),
             ("q", None),
             ("zz", None),

@@ -113,13 +113,7 @@ pub(crate) fn all() -> Vec<Transformation> {
 
 fn uri_rows() -> Vec<Row> {
     vec![
-        (
-            "user",
-            0,
-            0,
-            |_, v, _| from_uri(&v, user),
-            "The user.",
-        ),
+        ("user", 0, 0, |_, v, _| from_uri(&v, user), "The user."),
         (
             "passwd",
             0,
@@ -127,20 +121,8 @@ fn uri_rows() -> Vec<Row> {
             |_, v, _| from_uri(&v, |u| u.password),
             "The password.",
         ),
-        (
-            "host",
-            0,
-            0,
-            |_, v, _| from_uri(&v, host),
-            "The host.",
-        ),
-        (
-            "domain",
-            0,
-            0,
-            |_, v, _| from_uri(&v, host),
-            "The host.",
-        ),
+        ("host", 0, 0, |_, v, _| from_uri(&v, host), "The host."),
+        ("domain", 0, 0, |_, v, _| from_uri(&v, host), "The host."),
         (
             "port",
             0,
@@ -260,36 +242,28 @@ fn uri_rows() -> Vec<Row> {
             "saor",
             0,
             0,
-            |_, v, _| {
-                present(&v, |b| parsed(b).map(|u| aor(&u)))
-            },
+            |_, v, _| present(&v, |b| parsed(b).map(|u| aor(&u))),
             "Scheme, user and host.",
         ),
         (
             "suri",
             0,
             0,
-            |_, v, _| {
-                present(&v, |b| parsed(b).map(|u| short(&u, true)))
-            },
+            |_, v, _| present(&v, |b| parsed(b).map(|u| short(&u, true))),
             "Scheme, user, host, port and transport.",
         ),
         (
             "duri",
             0,
             0,
-            |_, v, _| {
-                present(&v, |b| parsed(b).map(|u| short(&u, false)))
-            },
+            |_, v, _| present(&v, |b| parsed(b).map(|u| short(&u, false))),
             "Scheme, host, port and transport: where it leads.",
         ),
         (
             "tosocket",
             0,
             0,
-            |_, v, _| {
-                present(&v, |b| parsed(b).map(|u| socket(&u)))
-            },
+            |_, v, _| present(&v, |b| parsed(b).map(|u| socket(&u))),
             "As a socket: proto:host:port; empty where no transport is written.",
         ),
     ]
@@ -426,7 +400,14 @@ fn socket(u: &Uri<'_>) -> Vec<u8> {
         return Vec::new();
     };
     let port = port(u).to_string();
-    [transport, b":", u.host, b":", port.as_bytes()].concat()
+    [
+        transport.to_ascii_lowercase().as_slice(),
+        b":",
+        u.host,
+        b":",
+        port.as_bytes(),
+    ]
+    .concat()
 }
 
 fn alias_of(b: &[u8]) -> Option<Vec<u8>> {

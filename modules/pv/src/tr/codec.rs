@@ -235,7 +235,11 @@ fn escapes() -> Vec<Row> {
             "escape.user",
             0,
             0,
-            |_, v, _| decoded(&v, |b| escaped_for(b, |c| c != b'/' && escape_user(&[c]).len() == 1)),
+            |_, v, _| {
+                decoded(&v, |b| {
+                    escaped_for(b, |c| c != b'/' && escape_user(&[c]).len() == 1)
+                })
+            },
             "As the user of a URI.",
         ),
         (
@@ -318,7 +322,11 @@ fn decoded<'c>(v: &Val<'c>, f: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Val<'c>
 
 /// A last character that is too little for a byte is left out.
 fn unbase64url(b: &[u8]) -> Option<Vec<u8>> {
-    let whole = if b.len() % 4 == 1 { b.len() - 1 } else { b.len() };
+    let whole = if b.len() % 4 == 1 {
+        b.len() - 1
+    } else {
+        b.len()
+    };
     let out = any(&base64::alphabet::URL_SAFE).decode(&b[..whole]).ok()?;
     (!out.is_empty()).then_some(out)
 }
@@ -365,7 +373,10 @@ fn crc32(b: &[u8]) -> u32 {
 /// The text is summed in words of four bytes, each mixed with itself shifted.
 fn core_hash(b: &[u8]) -> u32 {
     let word = |w: &[u8]| {
-        let n = w.iter().fold(0u32, |n, c| n << 8 | u32::from(*c));
+        // Bytes count with their sign.
+        let n = w
+            .iter()
+            .fold(0u32, |n, c| (n << 8).wrapping_add(*c as i8 as u32));
         n ^ n >> 3
     };
     let h = b.chunks(4).map(word).fold(0u32, u32::wrapping_add);
@@ -513,10 +524,14 @@ fn escaped_for(b: &[u8], may_stand: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
 
 /// Undoes percent signs; null where one is followed by anything but two hexadecimal digits.
 fn unescaped_strictly(b: &[u8]) -> Option<Vec<u8>> {
-    let bad = b.iter().enumerate().filter(|(_, c)| **c == b'%').any(|(i, _)| {
-        let digits = b.get(i + 1..i + 3);
-        !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
-    });
+    let bad = b
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| **c == b'%')
+        .any(|(i, _)| {
+            let digits = b.get(i + 1..i + 3);
+            !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
+        });
     (!bad).then(|| unescape(b).into_owned())
 }
 

@@ -42,9 +42,7 @@ pub(crate) fn all() -> Vec<Transformation> {
                 3,
                 |_, v, a| {
                     let i = int(a, 0).unwrap_or(0);
-                    param(v, letter(a, 1, b';'), |_, all| {
-                        nth(all, i).map(|p| p.value)
-                    })
+                    param(v, letter(a, 1, b';'), |_, all| nth(all, i).map(|p| p.value))
                 },
                 "`index`: the value of the parameter at this place.",
             ),
@@ -198,9 +196,7 @@ fn value(b: &[u8], start: usize, ends: impl Fn(usize) -> bool) -> Option<(Range<
 
 /// One line: empty where it is missing, null where the text is empty.
 fn line<'c>(v: Val<'c>, f: impl FnOnce(&[u8]) -> Option<Range<usize>>) -> Val<'c> {
-    part(v, |b| {
-        (!b.is_empty()).then(|| f(b).unwrap_or(0..0))
-    })
+    part(v, |b| (!b.is_empty()).then(|| f(b).unwrap_or(0..0)))
 }
 
 /// Where the lines are, without their ends.
