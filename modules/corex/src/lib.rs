@@ -159,6 +159,9 @@ pub fn module() -> Module {
         )
         .pv(pv_named("cfg", cfg_value)
             .doc("A parameter declared as group.name = value: $cfg(group.name)."))
+        // Tasks run in the worker that has made them, so there is never a group to tell of.
+        .pv(pv_named("atkv", |_, _| Val::Null)
+            .doc("Of the group of async workers that runs the task: null outside of one."))
         .pv(pv_named("lsock", lsock)
             .doc("A listening socket: $lsock(name/protocol/sockname), by name or index."))
         .transformation(

@@ -220,11 +220,15 @@ fn contact_star<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
 }
 
 fn hdr<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
-    let all: Vec<&[u8]> = ctx
+    let mut bodies = ctx
         .msg
         .headers_by_text(key.name())
-        .map(|h| ctx.msg.slice(h.body))
-        .collect();
+        .map(|h| ctx.msg.slice(h.body));
+    // The first is what nearly all ask for; it needs no list.
+    if key.index == Index::None {
+        return Val::opt(bodies.next());
+    }
+    let all: Vec<&[u8]> = bodies.collect();
     pick(all.into_iter(), key.index)
 }
 
