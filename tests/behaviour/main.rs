@@ -9,6 +9,7 @@ mod engines_agree;
 mod framing;
 mod http;
 mod ipv6;
+mod modules_misc;
 mod native;
 mod native_values;
 mod pseudo_variables;
