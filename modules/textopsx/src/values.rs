@@ -44,15 +44,15 @@ pub(crate) fn functions() -> Vec<Function> {
             .cfg("assign_hf_value2")
             .args(["place", "value"])
             .doc("As assign_hf_value, in a header like Authorization."),
-        function("include_hf_value", include)
+        function("include_hf_value", |c: &mut Ctx, h: &str, v: &[u8]| -> Done { Ok(include(c, Target::name(h)?, v)) })
             .cfg("include_hf_value")
             .args(["header", "value"])
             .doc("Adds a value to a set such as Supported unless it is there."),
-        function("exclude_hf_value", exclude)
+        function("exclude_hf_value", |c: &mut Ctx, h: &str, v: &[u8]| -> Done { Ok(exclude(c, Target::name(h)?, v)) })
             .cfg("exclude_hf_value")
             .args(["header", "value"])
             .doc("Removes a value from a set such as Supported."),
-        function("hf_value_exists", |c: &mut Ctx, h: &[u8], v: &[u8]| yes(exists(c, h, v)))
+        function("hf_value_exists", |c: &mut Ctx, h: &str, v: &[u8]| -> Done { Ok(yes(exists(c, Target::name(h)?, v))) })
             .cfg("hf_value_exists")
             .args(["header", "value"])
             .doc("Whether a value is in a set such as Supported."),
@@ -139,6 +139,20 @@ impl<'a> Target<'a> {
         })
     }
 
+    /// A header's name alone, for the functions on sets.
+    fn name(text: &'a str) -> Result<&'a [u8], ScriptError> {
+        match Target::parse(text)? {
+            Target {
+                header,
+                which: Which::Unsaid,
+                param: None,
+            } => Ok(header),
+            _ => Err(ScriptError(format!(
+                "\"{text}\": a set is all of a header; name it alone"
+            ))),
+        }
+    }
+
     /// The header alone, for the functions that add.
     fn parse_no_param(text: &'a str) -> Result<Target<'a>, ScriptError> {
         let t = Target::parse(text)?;
@@ -179,7 +193,19 @@ fn values(ctx: &Ctx, header: &[u8], form: Form) -> Vec<Value> {
     all
 }
 
-fn pick(all: &[Value], which: Which) -> Vec<&Value> {
+/// The values meant, without those that are removed already.
+fn pick<'a>(ctx: &Ctx, all: &'a [Value], which: Which) -> Vec<&'a Value> {
+    let mut chosen = at_index(all, which);
+    chosen.retain(|v| stands(ctx, v.span) && stands(ctx, v.line));
+    chosen
+}
+
+/// Whether a part was not removed before.
+fn stands(ctx: &Ctx, part: Span) -> bool {
+    !ctx.edits.removes(part) || ctx.edits.replacement(part).is_some()
+}
+
+fn at_index(all: &[Value], which: Which) -> Vec<&Value> {
     let at = match which {
         Which::All => return all.iter().collect(),
         Which::Unsaid => Some(0),
@@ -299,7 +325,7 @@ fn append(ctx: &mut Ctx, place: &str, value: &[u8]) -> Done {
     let all = values(ctx, t.header, FIELD_VALUES);
     let at = match t.which {
         Which::Unsaid => None,
-        w => pick(&all, w).first().map(|v| v.span),
+        w => pick(ctx, &all, w).first().map(|v| v.span),
     };
     match at {
         Some(s) if s.is_empty() => {
@@ -317,7 +343,7 @@ fn append(ctx: &mut Ctx, place: &str, value: &[u8]) -> Done {
 fn insert(ctx: &mut Ctx, place: &str, value: &[u8]) -> Done {
     let t = Target::parse_no_param(place)?;
     let all = values(ctx, t.header, FIELD_VALUES);
-    match (t.which, pick(&all, t.which).first()) {
+    match (t.which, pick(ctx, &all, t.which).first()) {
         (Which::Unsaid, Some(v)) => {
             let at = v.line.at();
             ctx.edits
@@ -336,7 +362,7 @@ fn insert(ctx: &mut Ctx, place: &str, value: &[u8]) -> Done {
 fn remove(ctx: &mut Ctx, place: &str, form: Form) -> Done {
     let t = Target::parse(place)?;
     let all = values(ctx, t.header, form);
-    let chosen = pick(&all, t.which);
+    let chosen = pick(ctx, &all, t.which);
     let mut done = false;
     for v in chosen {
         match t.param {
@@ -380,7 +406,7 @@ fn with_separator(buf: &[u8], param: Span, separator: u8) -> Span {
 fn assign(ctx: &mut Ctx, place: &str, value: &[u8], form: Form) -> Done {
     let t = Target::parse(place)?;
     let all = values(ctx, t.header, form);
-    let chosen = pick(&all, t.which);
+    let chosen = pick(ctx, &all, t.which);
     for v in &chosen {
         match t.param {
             None => ctx.edits.replace(v.span, value),
@@ -392,7 +418,9 @@ fn assign(ctx: &mut Ctx, place: &str, value: &[u8], form: Form) -> Done {
 
 fn assign_param(ctx: &mut Ctx, of: Span, name: &[u8], value: &[u8], form: Form) {
     let params = params(ctx.msg.buf(), of, form);
-    let found = params.iter().find(|p| named(ctx.msg.buf(), **p, name));
+    let found = params
+        .iter()
+        .find(|p| named(ctx.msg.buf(), **p, name) && stands(ctx, **p));
     let text = |name: &[u8]| {
         if value.is_empty() {
             name.to_vec()
@@ -426,7 +454,11 @@ fn assign_param(ctx: &mut Ctx, of: Span, name: &[u8], value: &[u8], form: Form) 
 fn equal(ctx: &Ctx, header: &[u8], value: &[u8]) -> Vec<Value> {
     let value = value.trim_ascii();
     let mut all = values(ctx, header, FIELD_VALUES);
-    all.retain(|v| ctx.msg.slice(v.span).eq_ignore_ascii_case(value));
+    all.retain(|v| {
+        ctx.msg.slice(v.span).eq_ignore_ascii_case(value)
+            && stands(ctx, v.span)
+            && stands(ctx, v.line)
+    });
     all
 }
 
@@ -434,8 +466,12 @@ fn include(ctx: &mut Ctx, header: &[u8], value: &[u8]) -> i64 {
     if !equal(ctx, header, value).is_empty() {
         return 1;
     }
-    let first = values(ctx, header, FIELD_VALUES).into_iter().next();
-    match first.and_then(|v| v.siblings.last().copied()) {
+    let mut all = values(ctx, header, FIELD_VALUES);
+    all.retain(|v| stands(ctx, v.span) && stands(ctx, v.line));
+    // Behind the last value of the first header.
+    let line = all.first().map(|v| v.line);
+    let last = all.iter().rfind(|v| Some(v.line) == line).map(|v| v.span);
+    match last {
         Some(last) => {
             let separator: &[u8] = if last.is_empty() { b" " } else { b"," };
             ctx.edits
