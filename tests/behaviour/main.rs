@@ -5,6 +5,7 @@ mod calls;
 mod configuration;
 mod conformance;
 mod control;
+mod debugging;
 mod engines_agree;
 mod framing;
 mod http;
