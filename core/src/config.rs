@@ -111,11 +111,19 @@ impl CoreConfig {
             std::env::consts::ARCH
         );
         let children = size("children", 8).clamp(1, 512);
-        let all = tree
+        let mut all: HashMap<String, String> = tree
             .params
             .iter()
             .map(|p| (p.name.clone(), printed(&p.value)))
             .collect();
+        // `kemi.request_route_callback` and its like look like the operator's own parameters.
+        for g in tree.globals.iter().filter(|g| g.group == "kemi") {
+            let value = match &g.value {
+                olelo_cfg::ast::ModParamValue::Int(i) => i.to_string(),
+                olelo_cfg::ast::ModParamValue::Str(s) => s.clone(),
+            };
+            all.insert(format!("kemi.{}", g.name), value);
+        }
         CoreConfig {
             children,
             tcp_children: size("tcp_children", children as i64).clamp(1, 512),

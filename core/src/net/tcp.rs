@@ -24,7 +24,7 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 /// Statistics of this file.
-pub static STATS: [&Stat; 9] = [
+pub static STATS: [&Stat; 11] = [
     &OPENED,
     &ACCEPTED,
     &ESTABLISHED,
@@ -34,6 +34,8 @@ pub static STATS: [&Stat; 9] = [
     &QUEUE_FULL,
     &TIMEOUTS,
     &REFUSED,
+    &SEND_TIMEOUTS,
+    &WRITE_QUEUED,
 ];
 static OPENED: Stat = Stat::counter("tcp", "connect_success", "connections opened");
 static ACCEPTED: Stat = Stat::counter("tcp", "passive_open", "connections accepted");
@@ -53,6 +55,17 @@ static TIMEOUTS: Stat = Stat::counter(
     "tcp",
     "con_timeout",
     "connections closed because they were idle",
+);
+static SEND_TIMEOUTS: Stat = Stat::counter(
+    "tcp",
+    "send_timeout",
+    "connections closed because the peer did not read",
+);
+/// Bytes that wait to be sent, as the workers saw it within the last second.
+pub static WRITE_QUEUED: Stat = Stat::counter(
+    "tcp",
+    "current_write_queue_size",
+    "bytes that wait to be sent on all connections",
 );
 static REFUSED: Stat = Stat::counter(
     "tcp",
@@ -197,6 +210,8 @@ struct Worker {
     epoll: Epoll,
     conns: HashMap<u32, Conn>,
     next: u32,
+    /// What this worker has added to [`WRITE_QUEUED`].
+    queued: i64,
 }
 
 /// A connection that bytes can be sent on.
@@ -247,6 +262,7 @@ pub fn event_loop(
         epoll,
         conns: HashMap::new(),
         next,
+        queued: 0,
     }));
     let mut events = vec![EpollEvent::empty(); 64];
     let mut swept = monotonic_ms();
@@ -611,15 +627,20 @@ impl Worker {
         let stuck = |c: &Conn| {
             c.blocked_since_ms != 0 && now > c.blocked_since_ms + config.tcp_send_timeout * 1000
         };
-        let old: Vec<(u32, bool)> = self
+        let old: Vec<(u32, bool, bool)> = self
             .conns
             .values()
             .filter(|c| now > c.expires_ms || stuck(c))
-            .map(|c| (c.id.number, c.connecting))
+            .map(|c| (c.id.number, c.connecting, stuck(c)))
             .collect();
-        for (number, connecting) in old {
+        let waiting = self.conns.values().map(|c| c.waiting() as i64).sum();
+        WRITE_QUEUED.add(waiting - self.queued);
+        self.queued = waiting;
+        for (number, connecting, stuck) in old {
             if connecting {
                 CONNECT_FAILED.inc();
+            } else if stuck {
+                SEND_TIMEOUTS.inc();
             } else {
                 TIMEOUTS.inc();
             }

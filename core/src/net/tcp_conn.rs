@@ -196,6 +196,11 @@ impl Conn {
         Ok(())
     }
 
+    /// How many bytes wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.output.len()
+    }
+
     /// Whether bytes wait to be sent.
     pub fn has_output(&self) -> bool {
         self.connecting || !self.output.is_empty()

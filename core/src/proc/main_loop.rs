@@ -362,6 +362,17 @@ fn log_usage() {
     }
 }
 
+/// How long processes may take to end: `exit_timeout` where it is set (0: as long as they need), else
+/// what an operator waits for gladly.
+fn patience(server: &Server) -> Duration {
+    let config = &server.config;
+    match config.text("exit_timeout").map(|_| config.exit_timeout) {
+        None => Duration::from_secs(4),
+        Some(0) => Duration::from_secs(365 * 24 * 3600),
+        Some(s) => Duration::from_secs(s),
+    }
+}
+
 fn end(server: &Server) {
     crate::notice!("core", "ending");
     let pids = || {
@@ -375,7 +386,7 @@ fn end(server: &Server) {
     for p in pids() {
         signals::kill(p, Signal::SIGTERM);
     }
-    let gone = signals::wait_until(Duration::from_secs(4), || {
+    let gone = signals::wait_until(patience(server), || {
         for p in pids() {
             // A worker may have checked the flag just before it went to sleep.
             signals::kill(p, signals::WAKE);

@@ -1,10 +1,12 @@
 //! Text with pseudo-variables in it, compiled: `"call $ci from $si"`. `$$` is a dollar.
 
-use super::{CACHED_TEXTS, Spec, parse};
+use super::{CACHED_TEXTS, ParseFault, Spec, parse};
 use crate::route::ctx::Ctx;
 use crate::route::function::ScriptError;
+use crate::route::value::Val;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::Write;
 use std::rc::Rc;
 
 /// A compiled text.
@@ -20,10 +22,16 @@ enum Piece {
 impl Format {
     /// Compiles `text`.
     pub fn parse(text: &[u8]) -> Result<Format, ScriptError> {
-        Format::parse_at_depth(text, 0)
+        Format::compile(text).map_err(|f| f.in_text(text))
     }
 
-    pub(super) fn parse_at_depth(text: &[u8], depth: usize) -> Result<Format, ScriptError> {
+    /// As [`Format::parse`], telling where in the text a fault is.
+    pub fn compile(text: &[u8]) -> Result<Format, ParseFault> {
+        Format::compile_at(text, 0, 0)
+    }
+
+    /// Compiles a text that is nested `depth` deep and begins `base` bytes into the whole.
+    pub(super) fn compile_at(text: &[u8], depth: usize, base: usize) -> Result<Format, ParseFault> {
         let (mut pieces, mut plain, mut at) = (Vec::new(), Vec::new(), 0);
         while let Some(&c) = text.get(at) {
             let next = text.get(at + 1).copied();
@@ -34,7 +42,7 @@ impl Format {
                 && next
                     .is_some_and(|n| n.is_ascii_alphabetic() || n == b'_' || n == b'(' || n == b'?')
             {
-                let (spec, used) = parse::spec_at_depth(&text[at..], depth)?;
+                let (spec, used) = parse::spec(&text[at..], depth, base + at)?;
                 if !plain.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
                 }
@@ -70,16 +78,23 @@ impl Format {
     /// The text for this message. A value that is null prints as `<null>`, as operators know it.
     pub fn eval(&self, ctx: &Ctx) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
+        self.eval_into(ctx, &mut out);
+        out
+    }
+
+    /// As [`Format::eval`], at the end of a buffer that the caller keeps.
+    pub fn eval_into(&self, ctx: &Ctx, out: &mut Vec<u8>) {
         for p in &self.0 {
             match p {
                 Piece::Text(t) => out.extend_from_slice(t),
-                Piece::Value(s) => match s.get(ctx).into_bytes() {
-                    Some(b) => out.extend_from_slice(&b),
-                    None => out.extend_from_slice(b"<null>"),
+                Piece::Value(s) => match s.get(ctx) {
+                    Val::Str(b) => out.extend_from_slice(&b),
+                    // Writing to a Vec can't fail.
+                    Val::Int(i) => drop(write!(out, "{i}")),
+                    v => out.extend_from_slice(&v.into_bytes().unwrap_or(b"<null>".into())),
                 },
             }
         }
-        out
     }
 
     /// The single pseudo-variable that this is, if it is nothing else.

@@ -14,6 +14,7 @@ use crate::route::function::ScriptError;
 use crate::route::value::Val;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
 /// Reads a value. `key` holds what stands in the brackets.
@@ -182,7 +183,23 @@ pub struct Spec {
     class: &'static PvClass,
     inner: InnerText,
     index: IndexText,
-    transforms: Vec<(&'static Transformation, Vec<TransArg>)>,
+    transforms: Box<[Step]>,
+}
+
+/// A transformation with its arguments.
+#[derive(Debug, Clone)]
+struct Step {
+    what: &'static Transformation,
+    args: Args,
+}
+
+/// Arguments of a transformation.
+#[derive(Debug, Clone)]
+enum Args {
+    /// Known when the text is compiled: evaluating them costs nothing.
+    Fixed(Box<[Val<'static>]>),
+    /// Some are pseudo-variables.
+    Read(Box<[TransArg]>),
 }
 
 impl std::fmt::Debug for PvClass {
@@ -212,24 +229,77 @@ enum IndexText {
 
 #[derive(Debug, Clone)]
 enum TransArg {
-    Int(i64),
-    Str(Box<[u8]>),
+    Fixed(Val<'static>),
     Spec(Box<Spec>),
+}
+
+/// What is wrong with a text that was to be compiled, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseFault {
+    /// Bytes from the beginning of the text.
+    pub at: usize,
+    /// What is wrong there, to be read after the text: "has no known name".
+    pub text: String,
+    /// The likely fix, if there is one: "did you mean $ru?".
+    pub help: Option<String>,
+}
+
+impl fmt::Display for ParseFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.help {
+            Some(h) => write!(f, "{}; {h}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+impl std::error::Error for ParseFault {}
+
+impl ParseFault {
+    fn new(at: usize, text: impl Into<String>) -> ParseFault {
+        ParseFault {
+            at,
+            text: text.into(),
+            help: None,
+        }
+    }
+
+    fn with_help(mut self, help: Option<String>) -> ParseFault {
+        self.help = help;
+        self
+    }
+
+    /// The error as scripts get it, naming the whole text.
+    fn in_text(self, text: &[u8]) -> ScriptError {
+        let text = String::from_utf8_lossy(text);
+        ScriptError::new(format!("the pseudo-variable \"{text}\" {self}"))
+    }
 }
 
 impl Spec {
     /// Compiles `$name`, `$name(inner)`, `$(name(inner)[index]{transformation})`. The whole of
     /// `text` must be one pseudo-variable.
     pub fn parse(text: &[u8]) -> Result<Spec, ScriptError> {
-        let (spec, used) = parse::spec(text)?;
-        match text.get(used..) {
-            Some([]) => Ok(spec),
-            _ => Err(ScriptError::new(format!(
-                "\"{}\" goes on after the pseudo-variable, at character {}",
-                String::from_utf8_lossy(text),
-                used + 1
-            ))),
+        Spec::compile(text).map_err(|f| f.in_text(text))
+    }
+
+    /// As [`Spec::parse`], telling where in the text a fault is.
+    pub fn compile(text: &[u8]) -> Result<Spec, ParseFault> {
+        let (spec, used) = parse::spec(text, 0, 0)?;
+        if used < text.len() {
+            return Err(ParseFault::new(used, "goes on after its end"));
         }
+        Ok(spec)
+    }
+
+    /// Compiles the pseudo-variable at the start of `text`; also returns how many bytes it took.
+    pub fn compile_prefix(text: &[u8]) -> Result<(Spec, usize), ParseFault> {
+        parse::spec(text, 0, 0)
+    }
+
+    /// Whether [`Spec::set`] can change it: the class is writable and no transformation follows.
+    pub fn is_writable(&self) -> bool {
+        self.class.set.is_some() && self.transforms.is_empty()
     }
 
     /// As [`Spec::parse`], remembering the result: scripts give the same few texts over and over.
@@ -277,29 +347,32 @@ impl Spec {
                 )
             }
         };
-        self.transforms.iter().fold(value, |v, (t, args)| {
-            if args.is_empty() {
-                return (t.run)(ctx, v, &[]);
+        self.transforms.iter().fold(value, |v, step| {
+            let run = step.what.run;
+            match &step.args {
+                Args::Fixed(args) => run(ctx, v, args),
+                Args::Read(args) => {
+                    let args: Vec<Val<'c>> = args
+                        .iter()
+                        .map(|a| match a {
+                            TransArg::Fixed(v) => v.clone(),
+                            TransArg::Spec(s) => s.get(ctx),
+                        })
+                        .collect();
+                    run(ctx, v, &args)
+                }
             }
-            let args: Vec<Val<'c>> = args
-                .iter()
-                .map(|a| match a {
-                    TransArg::Int(i) => Val::Int(*i),
-                    TransArg::Str(s) => Val::owned(s.to_vec()),
-                    TransArg::Spec(s) => s.get(ctx),
-                })
-                .collect();
-            (t.run)(ctx, v, &args)
         })
     }
 
     /// Sets the value.
     pub fn set(&self, ctx: &mut Ctx, value: Val<'_>) -> Result<(), ScriptError> {
-        let Some(set) = self.class.set else {
-            return Err(ScriptError::new(format!(
-                "${} can't be changed",
-                self.class.name
-            )));
+        let (Some(set), true) = (self.class.set, self.is_writable()) else {
+            let name = self.class.name;
+            return Err(ScriptError::new(match self.class.set {
+                Some(_) => format!("${name} can't be changed through a transformation"),
+                None => format!("${name} can't be changed"),
+            }));
         };
         let index = self.index(ctx);
         match &self.inner {

@@ -6,36 +6,38 @@
 //! inner  = text, in which pseudo-variables are replaced when it is read
 //! ```
 
-use super::{Format, Index, IndexText, Inner, InnerText, PvClass, Spec, TransArg, Transformation};
-use crate::route::function::ScriptError;
+use super::{
+    Args, Format, Index, IndexText, Inner, InnerText, ParseFault, PvClass, Spec, Step, TransArg,
+    Transformation,
+};
+use crate::route::value::{Val, parse_int};
 use crate::rpc::nearest;
+use std::ops::Range;
 
 /// Deepest nesting of pseudo-variables in pseudo-variables.
 const MAX_DEPTH: usize = 12;
 
-/// Compiles the pseudo-variable at the start of `text`; also returns how many bytes it took.
-pub(super) fn spec(text: &[u8]) -> Result<(Spec, usize), ScriptError> {
+/// Compiles the pseudo-variable at the start of `text`, which is nested `depth` deep and begins
+/// `base` bytes into the whole; also returns how many bytes it took.
+pub(super) fn spec(text: &[u8], depth: usize, base: usize) -> Result<(Spec, usize), ParseFault> {
     Parser {
         text,
         at: 0,
-        depth: 0,
+        depth,
+        base,
     }
     .run()
-}
-
-/// As [`spec`], nested `depth` deep.
-pub(super) fn spec_at_depth(text: &[u8], depth: usize) -> Result<(Spec, usize), ScriptError> {
-    Parser { text, at: 0, depth }.run()
 }
 
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
+    base: usize,
 }
 
-impl Parser<'_> {
-    fn run(mut self) -> Result<(Spec, usize), ScriptError> {
+impl<'a> Parser<'a> {
+    fn run(mut self) -> Result<(Spec, usize), ParseFault> {
         if self.depth > MAX_DEPTH {
             return Err(self.fault("is nested too deep"));
         }
@@ -61,13 +63,13 @@ impl Parser<'_> {
                 class,
                 inner,
                 index,
-                transforms,
+                transforms: transforms.into(),
             },
             self.at,
         ))
     }
 
-    fn class(&mut self) -> Result<&'static PvClass, ScriptError> {
+    fn class(&mut self) -> Result<&'static PvClass, ParseFault> {
         let start = self.at;
         // `$?` is the only name that isn't a word.
         if !self.eat(b'?') {
@@ -93,102 +95,122 @@ impl Parser<'_> {
             }
         }
         let near = nearest(&name, registry.pvs().map(|p| p.name));
-        Err(self.fault(&match near {
-            Some(n) => format!("has no known name; did you mean ${n}?"),
-            None => format!("has no known name ${name}; is the module that has it loaded?"),
-        }))
+        let help = match near {
+            Some(n) => format!("did you mean ${n}?"),
+            None => "is the module that has it loaded?".into(),
+        };
+        Err(self
+            .fault_at(start, format!("has no known name ${name}"))
+            .with_help(Some(help)))
     }
 
-    fn inner(&mut self, class: &'static PvClass) -> Result<InnerText, ScriptError> {
+    fn inner(&mut self, class: &'static PvClass) -> Result<InnerText, ParseFault> {
         if class.inner == Inner::No || self.peek() != Some(b'(') {
             return match class.inner {
                 Inner::Required | Inner::Verbatim => {
-                    Err(self.fault(&format!("needs a name in brackets: ${}(name)", class.name)))
+                    Err(self.fault(format!("needs a name in brackets: ${}(name)", class.name)))
                 }
                 _ => Ok(InnerText::None),
             };
         }
-        let body = self.balanced(b'(', b')')?.trim_ascii().to_vec();
+        let (body, at) = self.balanced(b'(', b')')?;
         if body.contains(&b'$') && class.inner != Inner::Verbatim {
-            return Ok(InnerText::Dynamic(Box::new(Format::parse_at_depth(
-                &body,
-                self.depth + 1,
-            )?)));
+            let format = Format::compile_at(body, self.depth + 1, self.base + at)?;
+            return Ok(InnerText::Dynamic(Box::new(format)));
         }
         if let Some(check) = class.check {
-            check(&String::from_utf8_lossy(&body)).map_err(|e| self.fault(&e))?;
+            check(&String::from_utf8_lossy(body)).map_err(|e| self.fault_at(at, e))?;
         }
         Ok(InnerText::Static(body.into()))
     }
 
-    fn index(&mut self) -> Result<IndexText, ScriptError> {
+    fn index(&mut self) -> Result<IndexText, ParseFault> {
         if self.peek() != Some(b'[') {
             return Ok(IndexText::Static(Index::None));
         }
-        let body = self.balanced(b'[', b']')?.trim_ascii().to_vec();
+        let (body, at) = self.balanced(b'[', b']')?;
         if body == b"*" {
             return Ok(IndexText::Static(Index::All));
         }
         if body.first() == Some(&b'$') {
-            let (s, _) = spec_at_depth(&body, self.depth + 1)?;
-            return Ok(IndexText::Dynamic(Box::new(s)));
-        }
-        match crate::route::value::parse_int(&body) {
-            Some(i) => Ok(IndexText::Static(Index::At(i))),
-            None => {
-                Err(self.fault("has an index that is neither a number, * nor a pseudo-variable"))
+            let (s, used) = spec(body, self.depth + 1, self.base + at)?;
+            if used == body.len() {
+                return Ok(IndexText::Dynamic(Box::new(s)));
             }
+        }
+        match parse_int(body) {
+            Some(i) => Ok(IndexText::Static(Index::At(i))),
+            None => Err(self.fault_at(
+                at,
+                "has an index that is neither a number, * nor a pseudo-variable",
+            )),
         }
     }
 
-    fn transformation(&mut self) -> Result<(&'static Transformation, Vec<TransArg>), ScriptError> {
-        let body = self.balanced(b'{', b'}')?.to_vec();
-        let mut parts = split_args(&body).into_iter();
-        let name =
-            String::from_utf8_lossy(parts.next().unwrap_or_default().trim_ascii()).into_owned();
+    fn transformation(&mut self) -> Result<Step, ParseFault> {
+        let (body, at) = self.balanced(b'{', b'}')?;
+        let mut parts = split_args(body).into_iter();
+        let name = body.get(parts.next().unwrap_or(0..0)).unwrap_or_default();
+        let name = String::from_utf8_lossy(name.trim_ascii()).into_owned();
         let registry = &crate::server().registry;
-        let Some(t) = registry.transformation(&name) else {
+        let Some(what) = registry.transformation(&name) else {
             let all: Vec<String> = registry
                 .transformations()
                 .map(|t| format!("{}.{}", t.class, t.name))
                 .collect();
-            return Err(
-                self.fault(&match nearest(&name, all.iter().map(String::as_str)) {
-                    Some(n) => {
-                        format!("uses the unknown transformation {{{name}}}; did you mean {{{n}}}?")
-                    }
-                    None => format!("uses the unknown transformation {{{name}}}"),
-                }),
-            );
+            let near = nearest(&name, all.iter().map(String::as_str));
+            return Err(self
+                .fault_at(at, format!("uses the unknown transformation {{{name}}}"))
+                .with_help(near.map(|n| format!("did you mean {{{n}}}?"))));
         };
-        let mut args = Vec::new();
-        for p in parts {
-            args.push(if p.first() == Some(&b'$') {
-                let (s, used) = spec_at_depth(p, self.depth + 1)?;
-                if used == p.len() {
-                    TransArg::Spec(Box::new(s))
-                } else {
-                    TransArg::Str(p.into())
-                }
-            } else {
-                match crate::route::value::parse_int(p) {
-                    Some(i) if t.class != "re" && !p.is_empty() => TransArg::Int(i),
-                    _ => TransArg::Str(p.into()),
-                }
-            });
+        let args = parts
+            .map(|r| self.argument(what, body.get(r.clone()).unwrap_or_default(), at + r.start))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (least, most) = what.arity;
+        if args.len() < least || args.len() > most {
+            let takes = match least == most {
+                true => least.to_string(),
+                false => format!("{least} to {most}"),
+            };
+            let given = args.len();
+            return Err(self.fault_at(
+                at,
+                format!("gives {{{name}}} {given} arguments, it takes {takes}"),
+            ));
         }
-        if args.len() < t.arity.0 || args.len() > t.arity.1 {
-            return Err(self.fault(&format!(
-                "gives {{{name}}} {} arguments, it takes {}",
-                args.len(),
-                t.arity.0
-            )));
-        }
-        Ok((t, args))
+        let fixed = |a: &TransArg| match a {
+            TransArg::Fixed(v) => Some(v.clone()),
+            TransArg::Spec(_) => None,
+        };
+        let args = match args.iter().map(fixed).collect::<Option<Vec<_>>>() {
+            Some(all) => Args::Fixed(all.into()),
+            None => Args::Read(args.into()),
+        };
+        Ok(Step { what, args })
     }
 
-    /// The text between a bracket and its partner; steps behind it.
-    fn balanced(&mut self, open: u8, close: u8) -> Result<&[u8], ScriptError> {
+    /// An argument: a pseudo-variable, a number, else text as it stands.
+    fn argument(&self, t: &Transformation, text: &[u8], at: usize) -> Result<TransArg, ParseFault> {
+        if text.first() == Some(&b'$') {
+            let (s, used) = spec(text, self.depth + 1, self.base + at)?;
+            if used == text.len() {
+                return Ok(TransArg::Spec(Box::new(s)));
+            }
+        }
+        // Only what prints as it was written becomes a number: `01` may be meant as text.
+        let number = match t.class {
+            "re" => None,
+            _ => parse_int(text).filter(|i| i.to_string().as_bytes() == text),
+        };
+        Ok(TransArg::Fixed(match number {
+            Some(i) => Val::Int(i),
+            None => Val::owned(text),
+        }))
+    }
+
+    /// The text between a bracket and its partner, without blanks around it, and where it begins;
+    /// steps behind it. Blanks in a transformation may be arguments, so there they stay.
+    fn balanced(&mut self, open: u8, close: u8) -> Result<(&'a [u8], usize), ParseFault> {
         let start = self.at + 1;
         let mut depth = 0usize;
         while let Some(c) = self.peek() {
@@ -196,13 +218,18 @@ impl Parser<'_> {
             if c == open {
                 depth += 1;
             } else if c == close {
-                depth -= 1;
+                depth = depth.saturating_sub(1);
                 if depth == 0 {
-                    return Ok(&self.text[start..self.at - 1]);
+                    let body = self.text.get(start..self.at - 1).unwrap_or_default();
+                    if open == b'{' {
+                        return Ok((body, start));
+                    }
+                    let blanks = body.len() - body.trim_ascii_start().len();
+                    return Ok((body.trim_ascii(), start + blanks));
                 }
             }
         }
-        Err(self.fault(&format!("lacks a closing {}", close as char)))
+        Err(self.fault_at(start - 1, format!("lacks a closing {}", close as char)))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -215,28 +242,29 @@ impl Parser<'_> {
         hit
     }
 
-    fn fault(&self, what: &str) -> ScriptError {
-        ScriptError::new(format!(
-            "the pseudo-variable \"{}\" {what}",
-            String::from_utf8_lossy(self.text)
-        ))
+    fn fault(&self, what: impl Into<String>) -> ParseFault {
+        self.fault_at(self.at, what)
+    }
+
+    fn fault_at(&self, at: usize, what: impl Into<String>) -> ParseFault {
+        ParseFault::new(self.base + at, what)
     }
 }
 
-/// Splits at commas outside of brackets: an argument may be a pseudo-variable with its own.
-fn split_args(body: &[u8]) -> Vec<&[u8]> {
+/// Where the parts between commas stand; commas in brackets belong to a pseudo-variable.
+fn split_args(body: &[u8]) -> Vec<Range<usize>> {
     let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0i32);
     for (i, c) in body.iter().enumerate() {
         match c {
             b'(' | b'{' | b'[' => depth += 1,
             b')' | b'}' | b']' => depth -= 1,
             b',' if depth <= 0 => {
-                parts.push(&body[start..i]);
+                parts.push(start..i);
                 start = i + 1;
             }
             _ => {}
         }
     }
-    parts.push(&body[start..]);
+    parts.push(start..body.len());
     parts
 }

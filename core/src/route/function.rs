@@ -278,6 +278,7 @@ impl Function {
                 self.signature()
             )));
         }
+        super::run::refresh_log_prefix(ctx);
         (self.handler)(ctx, args).map_err(|e| ScriptError(format!("{}: {}", self.signature(), e.0)))
     }
 }

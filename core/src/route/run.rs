@@ -161,6 +161,20 @@ fn route(ctx: &mut Ctx) {
     }
 }
 
+/// With `log_prefix_mode=1` the prefix is evaluated anew for what a function of the script may write.
+pub(crate) fn refresh_log_prefix(ctx: &Ctx) {
+    static EACH: OnceLock<bool> = OnceLock::new();
+    let wanted = || {
+        crate::server::try_server()
+            .is_some_and(|s| s.config.log_prefix_mode == 1 && s.config.log_prefix.is_some())
+    };
+    if *EACH.get_or_init(wanted)
+        && let Some(prefix) = log_prefix()
+    {
+        crate::log::set_prefix(&prefix.eval(ctx));
+    }
+}
+
 fn log_prefix() -> Option<&'static Format> {
     static FORMAT: OnceLock<Option<Format>> = OnceLock::new();
     FORMAT

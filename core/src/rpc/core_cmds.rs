@@ -39,6 +39,12 @@ fn crashes() -> Vec<serde_json::Value> {
 
 /// The commands.
 pub fn all() -> Vec<Rpc> {
+    let mut v = own();
+    v.extend(super::tune_cmds::all());
+    v
+}
+
+fn own() -> Vec<Rpc> {
     vec![
         rpc("system.listMethods", list_methods)
             .array()
@@ -336,7 +342,10 @@ fn tcp_info(_: &Params) -> Answer {
             Value::Int(crate::net::tcp::connections() as i64),
         ),
         ("opened_tls_connections", Value::Int(0)),
-        ("write_queued_bytes", Value::Int(0)),
+        (
+            "write_queued_bytes",
+            Value::Int(crate::net::tcp::WRITE_QUEUED.get()),
+        ),
     ])])
 }
 

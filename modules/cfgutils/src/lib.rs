@@ -362,7 +362,7 @@ fn shared_memory(by_owner: bool) -> i64 {
 fn routes() -> Vec<Function> {
     vec![
         function("check_route_exists", |_: &mut Ctx, r: &str| {
-            yes(route_name(r).is_some())
+            yes(run::has(r))
         })
         .cfg("check_route_exists")
         .args(["route"])
@@ -374,19 +374,12 @@ fn routes() -> Vec<Function> {
     ]
 }
 
-/// The engine's name of a route: native ones are `route[NAME]`.
-fn route_name(name: &str) -> Option<String> {
-    [format!("route[{name}]"), name.to_string()]
-        .into_iter()
-        .find(|n| run::has(n))
-}
-
 fn route_if_exists(ctx: &mut Ctx, name: &str) -> i64 {
-    let Some(route) = route_name(name) else {
+    if !run::has(name) {
         return -1;
-    };
+    }
     let kind = ctx.route;
-    match run::call(ctx, &route, None, kind) {
+    match run::call(ctx, name, None, kind) {
         Outcome::Return(v) => v,
         // What ended the route ends the caller too.
         Outcome::Exit => {

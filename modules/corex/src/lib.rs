@@ -6,6 +6,7 @@ mod marks;
 mod send;
 
 use olelo_core::cfgvars;
+use olelo_core::net::Proto;
 use olelo_core::net::own;
 use olelo_core::pv::{PvKey, pv_named, transformation};
 use olelo_core::route::ctx::{Branch, Ctx};
@@ -158,7 +159,14 @@ pub fn module() -> Module {
                 .doc("1 where an extended flag is set, else -1."),
         )
         .pv(pv_named("cfg", cfg_value)
+<<<<<<< HEAD
             .doc("Where routing is: $cfg(line), $cfg(file), $cfg(route); or a parameter declared as group.name = value: $cfg(group.name)."))
+=======
+            .doc("A parameter declared as group.name = value: $cfg(group.name)."))
+        // Tasks run in the worker that has made them, so there is never a group to tell of.
+        .pv(pv_named("atkv", |_, _| Val::Null)
+            .doc("Of the group of async workers that runs the task: null outside of one."))
+>>>>>>> main
         .pv(pv_named("lsock", lsock)
             .doc("A listening socket: $lsock(name/protocol/sockname), by name or index."))
         .transformation(
@@ -215,6 +223,11 @@ pub fn module() -> Module {
         .rpc(
             rpc("shm.stats", |p| olelo_core::rpc::run("core.shmmem", p))
                 .doc("Shared memory: total, free, used."),
+        )
+        .rpc(
+            rpc("shm.rprint", shm_rprint)
+                .args("module [how]")
+                .doc("Shared memory of one module, or of all."),
         )
         .rpc(
             rpc("shm.report", |p| olelo_core::rpc::run("mem.top", p))
@@ -380,35 +393,51 @@ fn lsock<'c>(_: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
     })
 }
 
+/// Protocol, host and port of `[proto:]host[:port]`; nothing for what is no socket.
+fn socket_parts(text: &str) -> Option<(&str, &str, Option<u16>)> {
+    let known = text
+        .split_once(':')
+        .filter(|(p, _)| Proto::from_name(p.as_bytes()).is_some());
+    let (proto, rest) = known.unwrap_or(("", text));
+    let (host, port) = olelo_core::net::socket::split_host_port(rest)?;
+    let v6 = rest.starts_with('[');
+    (!host.is_empty() && (v6 || !host.contains(':'))).then_some((proto, host, port))
+}
+
 /// Part 0 protocol, 1 host, 2 port of `proto:host:port`.
 fn sock_part<'c>(v: Val<'c>, part: usize) -> Val<'c> {
-    let Some(b) = v.as_bytes() else {
-        return Val::Null;
-    };
-    let text = String::from_utf8_lossy(&b).into_owned();
-    let Some((proto, rest)) = text.split_once(':') else {
-        return Val::Null;
-    };
-    match (part, olelo_core::net::socket::split_host_port(rest)) {
-        (0, _) => Val::owned(proto.as_bytes()),
-        (1, Some((h, _))) => Val::owned(if h.contains(':') {
-            format!("[{h}]")
-        } else {
-            h.to_string()
-        }),
-        (_, Some((_, Some(p)))) => Val::owned(p.to_string()),
+    let b = v.as_bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(&b);
+    match (part, socket_parts(&text)) {
+        (0, Some((proto, ..))) => Val::owned(proto),
+        (1, Some((_, host, _))) => Val::from(bracketed(host)),
+        (_, Some((.., Some(port)))) => Val::from(port.to_string()),
         _ => Val::Null,
     }
 }
 
 fn sock_uri<'c>(v: Val<'c>) -> Val<'c> {
-    let Some(b) = v.as_bytes() else {
+    let b = v.as_bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(&b);
+    let Some((proto, host, port)) = socket_parts(&text) else {
         return Val::Null;
     };
-    let text = String::from_utf8_lossy(&b).into_owned();
-    match text.split_once(':') {
-        Some((proto, rest)) => Val::owned(format!("sip:{rest};transport={proto}")),
-        None => Val::Null,
+    let mut uri = format!("sip:{}", bracketed(host));
+    if let Some(p) = port {
+        uri.push_str(&format!(":{p}"));
+    }
+    if !proto.is_empty() {
+        uri.push_str(&format!(";transport={proto}"));
+    }
+    Val::from(uri)
+}
+
+/// IPv6 addresses stand in brackets.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_string()
     }
 }
 
@@ -418,6 +447,29 @@ fn aliases(_: &Params) -> Answer {
         .map(|d| d.iter().map(|s| text(s.clone())).collect())
         .unwrap_or_default();
     Ok(vec![fields([("domains", Value::Array(all))])])
+}
+
+fn shm_rprint(p: &Params) -> Answer {
+    let only = p.opt_text(0).filter(|m| m != "all");
+    let used = olelo_core::mem::heap::usage();
+    let found: Vec<Value> = used
+        .into_iter()
+        .filter(|u| only.as_ref().is_none_or(|o| *o == u.name))
+        .map(|u| {
+            fields([
+                ("module", text(u.name)),
+                ("bytes", Value::Int(u.bytes as i64)),
+                ("blocks", Value::Int(u.blocks as i64)),
+            ])
+        })
+        .collect();
+    match (found.is_empty(), only) {
+        (true, Some(m)) => Err(Fault::new(
+            404,
+            format!("{m} has no shared memory; mem.top lists who has"),
+        )),
+        _ => Ok(found),
+    }
 }
 
 fn log_shared() {

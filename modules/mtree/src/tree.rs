@@ -347,11 +347,9 @@ mod tests {
 
         #[test]
         fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..80), number in "[0-9]{0,5}") {
-            if let Some(t) = Tree::read(&bytes) {
-                if t.len() < 1000 {
-                    t.matches(number.as_bytes(), DIGITS);
-                    t.nodes();
-                }
+            if let Some(t) = Tree::read(&bytes).filter(|t| t.len() < 1000) {
+                t.matches(number.as_bytes(), DIGITS);
+                t.nodes();
             }
         }
     }

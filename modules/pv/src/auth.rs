@@ -28,8 +28,9 @@ pub(crate) fn classes() -> Vec<PvClass> {
         pv("adc", |c, _| part(c, |a| a.cnonce)).doc("Client's nonce in the credentials."),
         pv("adr", |c, _| field(c, |a| Some(a.response))).doc("Response in the credentials."),
         pv("ado", |c, _| part(c, |a| a.opaque)).doc("Opaque in the credentials."),
-        pv("Au", |c, _| accounted(c, false))
-            .doc("Who is accounted: username in the credentials, else the URI in From."),
+        pv("Au", |c, _| accounted(c, false)).doc(
+            "Who is accounted: user and realm in the credentials, else user and host in From.",
+        ),
         pv("AU", |c, _| accounted(c, true))
             .doc("Who is accounted: user in the credentials, else the user in From."),
     ]
@@ -58,7 +59,10 @@ fn accounted(ctx: &Ctx, user_only: bool) -> Val<'_> {
     if let Some(a) = credentials(ctx) {
         return match user_only {
             true => nonempty(a.username_parts(ctx.msg.buf()).0),
-            false => field(ctx, |a| Some(a.username)),
+            false => {
+                let (user, realm) = (a.username_parts(ctx.msg.buf()).0, ctx.msg.slice(a.realm));
+                Val::owned([user, b"@", realm].concat())
+            }
         };
     }
     let Some(from) = ctx.msg.from().map(|f| ctx.msg.slice(f.uri)) else {

@@ -220,11 +220,15 @@ fn contact_star<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
 }
 
 fn hdr<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
-    let all: Vec<&[u8]> = ctx
+    let mut bodies = ctx
         .msg
         .headers_by_text(key.name())
-        .map(|h| ctx.msg.slice(h.body))
-        .collect();
+        .map(|h| ctx.msg.slice(h.body));
+    // The first is what nearly all ask for; it needs no list.
+    if key.index == Index::None {
+        return Val::opt(bodies.next());
+    }
+    let all: Vec<&[u8]> = bodies.collect();
     pick(all.into_iter(), key.index)
 }
 
@@ -288,7 +292,8 @@ fn set_uri(ctx: &mut Ctx, of_from: bool, v: Val<'_>) -> Result<(), ScriptError> 
 }
 
 fn replace_uri(ctx: &mut Ctx, a: &NameAddr, new: &[u8]) {
-    if a.bracketed {
+    // Without brackets a parameter would be the header's, not the URI's.
+    if a.bracketed || !new.iter().any(|c| matches!(c, b';' | b',' | b'?')) {
         ctx.edits.replace(a.uri, new);
     } else {
         let whole = [b"<", new, b">"].concat();
@@ -319,7 +324,13 @@ fn edit(
 }
 
 fn set_user(ctx: &mut Ctx, of_from: bool, v: Val<'_>) -> Result<(), ScriptError> {
-    let user = v.as_bytes().unwrap_or_default();
+    let mut user = v.as_bytes().unwrap_or_default().into_owned();
+    // The user's own parameters (`;npdi`) stay.
+    if let Ok(u) = addr(ctx, of_from)?.uri(ctx.msg.buf())
+        && let (Some(all), Some(name), false) = (u.user, u.user_name(), user.is_empty())
+    {
+        user.extend_from_slice(all.get(name.len()..).unwrap_or_default());
+    }
     edit(ctx, of_from, |b| b.set_user(&user))
 }
 
@@ -339,10 +350,18 @@ fn set_display(ctx: &mut Ctx, of_from: bool, v: Val<'_>) -> Result<(), ScriptErr
     if !text.is_empty() {
         text.push(b' ');
     }
-    if !a.bracketed && !text.is_empty() {
-        let uri = ctx.msg.slice(a.uri).to_vec();
-        replace_uri(ctx, &a, &uri);
+    if a.bracketed {
+        ctx.edits.replace(head, &text);
+    } else if !text.is_empty() {
+        // A URI behind a name needs brackets. An earlier change of it stays.
+        let now = ctx.edits.replacement(a.uri);
+        let uri = now.unwrap_or_else(|| ctx.msg.slice(a.uri));
+        let uri = uri
+            .strip_prefix(b"<")
+            .and_then(|u| u.strip_suffix(b">"))
+            .unwrap_or(uri);
+        let whole = [text.as_slice(), b"<", uri, b">"].concat();
+        ctx.edits.replace(a.uri, &whole);
     }
-    ctx.edits.replace(head, &text);
     Ok(())
 }

@@ -302,3 +302,68 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn faults_say_where_they_are() {
+    olelo_core::server::for_tests(vec![crate::module()]);
+    for (text, at, what) in [
+        ("$rx", 1, "no known name $rx"),
+        ("a $(ru{s.lenn})", 7, "did you mean {s.len}"),
+        (
+            "$(ru{s.substr,1})",
+            5,
+            "gives {s.substr} 1 arguments, it takes 2",
+        ),
+        ("$(ru", 4, "lacks its closing )"),
+        ("$hdr", 4, "needs a name"),
+        ("$hdr(X", 4, "lacks a closing )"),
+        ("$(hdr(X)[a])", 9, "index"),
+        ("$hdr( $nope)", 7, "no known name"),
+        ("$(var(x){s.rm,$nope})", 15, "no known name"),
+        ("$(avp(a)[ $nope])", 11, "no known name"),
+    ] {
+        let fault = olelo_core::pv::Format::compile(text.as_bytes()).expect_err(text);
+        assert_eq!(fault.at, at, "{text}: {fault}");
+        assert!(fault.to_string().contains(what), "{text}: {fault}");
+    }
+    let fault = Spec::compile(b"$ru$rU").expect_err("two");
+    assert_eq!(fault.at, 3);
+}
+
+#[test]
+fn only_what_can_be_set_is_writable() {
+    olelo_core::server::for_tests(vec![crate::module()]);
+    for (text, want) in [
+        ("$ru", true),
+        ("$var(x)", true),
+        ("$(avp(x)[0])", true),
+        ("$ci", false),
+        ("$(ru{s.len})", false),
+    ] {
+        let spec = Spec::parse(text.as_bytes()).expect(text);
+        assert_eq!(spec.is_writable(), want, "{text}");
+        let set = spec.set(&mut Ctx::new(), Val::Null);
+        assert!(want || set.is_err(), "{text}");
+    }
+}
+
+#[test]
+fn arguments_keep_their_text() {
+    let ctx = ctx();
+    for (text, want) in [
+        ("$(_s(a01b1){s.rm,01})", "ab1"),
+        ("$(_s(a b c){s.select,1, })", "b"),
+        ("$(_s(abc){s.substr,-2,1})", "b"),
+    ] {
+        assert_eq!(
+            ctx.pv(text).as_bytes().as_deref(),
+            Some(want.as_bytes()),
+            "{text}"
+        );
+    }
+    let mut out = b"> ".to_vec();
+    olelo_core::pv::Format::parse(b"$rm $null $rsi")
+        .expect("a format")
+        .eval_into(&ctx, &mut out);
+    assert_eq!(out, b"> INVITE <null> 0");
+}

@@ -179,8 +179,8 @@ fn branch_of(ctx: &Ctx, which: &ViaBranch) -> Result<Option<Vec<u8>>, &'static s
         ViaBranch::AutoExtra if request => extra(),
         ViaBranch::AutoExtra => via(0),
         ViaBranch::AutoNext if !request => via(0),
-        ViaBranch::Next | ViaBranch::AutoNext => match NEXT_BRANCH.get().and_then(|f| f(ctx)) {
-            Some(b) => Ok(Some(b)),
+        ViaBranch::Next | ViaBranch::AutoNext => match olelo_tm::tmx_api::next_branch(ctx) {
+            Some(b) => Ok(Some(b.into_bytes())),
             None => {
                 Err("the branch of the next request is not known here; call it in a branch_route")
             }
@@ -188,9 +188,6 @@ fn branch_of(ctx: &Ctx, which: &ViaBranch) -> Result<Option<Vec<u8>>, &'static s
         ViaBranch::Text(t) => Ok(Some(t.clone().into_bytes())),
     }
 }
-
-/// Says which branch the next request sent for a message will have; a module that knows sets it.
-pub static NEXT_BRANCH: OnceLock<fn(&Ctx) -> Option<Vec<u8>>> = OnceLock::new();
 
 /// The text in the pseudo-variable that a parameter names.
 pub(crate) fn read_pv(ctx: &Ctx, name: &olelo_core::route::module::StrParam) -> Option<Vec<u8>> {

@@ -23,8 +23,6 @@ use olelo_core::route::module::Module;
 use olelo_rtp_nodes::calls::Calls;
 use olelo_rtp_nodes::nodes::Nodes;
 
-pub use command::NEXT_BRANCH;
-
 /// What a function with flags and a branch does.
 type Op = fn(&mut Ctx, Option<&str>, Option<&str>) -> i64;
 

@@ -2,6 +2,8 @@
 //! into a parameter (`contact_param_encode`), and back.
 
 use crate::{SEPARATOR, yes};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use olelo_core::net::Proto;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{Function, ONREPLY, REQUEST, function};
@@ -41,7 +43,9 @@ pub(crate) fn functions() -> Vec<Function> {
         .routes(routes)
         .doc("As contact_param_encode, with `ip~port~proto` as value."),
         function("contact_param_decode", |c: &mut Ctx, n: &[u8]| {
-            yes(each(c, |u| param_decode(u, n)))
+            // Where nothing is encoded, nothing is to be done.
+            each(c, |u| param_decode(u, n));
+            1
         })
         .cfg("contact_param_decode")
         .args(["name"])
@@ -143,18 +147,13 @@ fn decode_contact(ctx: &mut Ctx) -> i64 {
     }
 }
 
-/// Text as a URI parameter may hold it: in hexadecimal.
+/// Text as a URI parameter may hold it: in base 64 for URLs, without padding.
 fn pack(text: &[u8]) -> Vec<u8> {
-    text.iter()
-        .flat_map(|b| format!("{b:02x}").into_bytes())
-        .collect()
+    URL_SAFE_NO_PAD.encode(text).into_bytes()
 }
 
-fn unpack(hex: &[u8]) -> Option<Vec<u8>> {
-    let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-    hex.chunks(2)
-        .map(|p| Some(digit(*p.first()?)? << 4 | digit(*p.get(1)?)?))
-        .collect()
+fn unpack(text: &[u8]) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 fn param_encode(uri: &[u8], name: &[u8], address: &[u8]) -> Option<Vec<u8>> {
@@ -196,11 +195,14 @@ fn param_decode(uri: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn param_decode_ruri(ctx: &mut Ctx, name: &[u8]) -> i64 {
+    let there = Uri::parse(ctx.ruri()).is_ok_and(|u| u.params().has(name));
     match param_decode(ctx.ruri(), name) {
         Some(uri) => {
             ctx.set_ruri(&uri);
             1
         }
+        // Where nothing is encoded, nothing is to be done.
+        None if !there => 1,
         None => -1,
     }
 }

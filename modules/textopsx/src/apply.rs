@@ -115,9 +115,7 @@ fn set_buffer(ctx: &mut Ctx, text: &[u8]) -> bool {
 }
 
 fn changed_route(ctx: &mut Ctx, route: &str) -> i64 {
-    let native = format!("route[{route}]");
-    let name = if run::has(&native) { &native } else { route };
-    if !run::has(name) {
+    if !run::has(route) {
         warn!(
             "textopsx",
             "msg_changed_route: the script has no route {route}"
@@ -129,7 +127,7 @@ fn changed_route(ctx: &mut Ctx, route: &str) -> i64 {
     let edits = std::mem::take(&mut ctx.edits);
     let uri = ctx.new_uri.take();
     let kind = ctx.route;
-    let outcome = run::call(ctx, name, Some("textopsx:msg-changed-route"), kind);
+    let outcome = run::call(ctx, route, Some("textopsx:msg-changed-route"), kind);
     (ctx.msg, ctx.edits, ctx.new_uri) = (old, edits, uri);
     match outcome {
         Outcome::Return(_) | Outcome::Exit | Outcome::Drop => 1,

@@ -67,6 +67,15 @@ pub fn transaction(ctx: &Ctx) -> Option<NodeId> {
     }
 }
 
+/// In a branch route: the Via branch that the leg's request will have.
+pub fn next_branch(ctx: &Ctx) -> Option<String> {
+    if ctx.route != olelo_core::route::function::BRANCH {
+        return None;
+    }
+    let leg = usize::try_from(ctx.branch_index).ok()?;
+    Some(crate::ids::branch(transaction(ctx)?, leg))
+}
+
 /// The leg that the message or route is about.
 pub fn leg(ctx: &Ctx) -> Option<usize> {
     match mine_ref(ctx).map(|m| m.side) {

@@ -64,7 +64,7 @@ fn reply_reason<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
         .or_else(|| view(ctx).map(|v| v.last_reply));
     reply
         .and_then(|r| Message::from_bytes(&r).ok())
-        .map_or(Val::text(""), |m| Val::owned(m.reason()))
+        .map_or(Val::Null, |m| Val::owned(m.reason()))
 }
 
 fn reply_last<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
