@@ -6,6 +6,7 @@ mod configuration;
 mod conformance;
 mod control;
 mod core_script;
+mod debugging;
 mod engines_agree;
 mod framing;
 mod http;

@@ -12,6 +12,7 @@ use olelo_sip::edit::Edits;
 use olelo_sip::message::Message;
 use std::any::{Any, TypeId};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 
 /// Where a message came from and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,6 +81,40 @@ pub enum End {
     Drop,
 }
 
+/// Where routing is: indexes into the names of what runs.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Line, from 1; 0 where there is none.
+    pub line: u32,
+    /// Index into [`PlaceNames::files`].
+    pub file: u32,
+    /// Index into [`PlaceNames::routes`].
+    pub route: u32,
+    /// The names.
+    pub names: Option<Rc<PlaceNames>>,
+}
+
+/// Names that a [`Place`] points into.
+#[derive(Debug, Default)]
+pub struct PlaceNames {
+    /// Files.
+    pub files: Vec<String>,
+    /// Route blocks: `route[RELAY]`.
+    pub routes: Vec<String>,
+}
+
+impl Place {
+    /// The file.
+    pub fn file(&self) -> Option<&str> {
+        Some(self.names.as_ref()?.files.get(self.file as usize)?)
+    }
+
+    /// The route block.
+    pub fn route(&self) -> Option<&str> {
+        Some(self.names.as_ref()?.routes.get(self.route as usize)?)
+    }
+}
+
 /// Largest number of branches of a request beside the request URI itself.
 pub const MAX_BRANCHES: usize = 30;
 
@@ -139,6 +174,8 @@ pub struct Ctx {
     pub local: bool,
     /// Branch of the transaction that the route works on (`$T_branch_idx`); -1 for none.
     pub branch_index: i32,
+    /// Where routing is, in languages that have lines (`$cfg(line)`).
+    pub place: Place,
     /// Bytes about to be sent, while `onsend_route` runs, and their destination.
     pub outgoing: Option<(Vec<u8>, SocketAddr, Proto)>,
     /// What modules remember about the message.
@@ -182,6 +219,7 @@ impl Ctx {
             received_at: (0, 0),
             local: false,
             branch_index: -1,
+            place: Place::default(),
             outgoing: None,
             ext: Vec::new(),
         }

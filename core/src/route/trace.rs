@@ -7,19 +7,15 @@ use super::ctx::Ctx;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A statement that is about to run.
+/// A statement that is about to run, or has set something. Where it is, `ctx.place` says.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// Configuration file.
-    pub file: &'a str,
-    /// Line, from 1.
-    pub line: u32,
-    /// The route block: `route[RELAY]`.
-    pub route: &'a str,
-    /// How many blocks are nested.
-    pub depth: usize,
     /// What it is: `if`, `assign`, the name of a function.
     pub what: &'a str,
+    /// How many blocks are nested.
+    pub depth: usize,
+    /// What an assignment has set, and to what.
+    pub assigned: Option<(&'a str, &'a str)>,
 }
 
 /// What is told of each step.

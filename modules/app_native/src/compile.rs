@@ -6,7 +6,7 @@
 
 use crate::call;
 use crate::program::{
-    Arith, At, Block, Code, Expr, Label, Op, Pattern, Program, Relation, Step, Switch, Test,
+    Arith, Assign, At, Code, Expr, Label, Op, Pattern, Program, Relation, Step, Switch, Test,
 };
 use crate::run::MATCH;
 use olelo_cfg::Parsed;
@@ -18,6 +18,7 @@ use olelo_cfg::diagnostic::Diagnostic;
 use olelo_cfg::source::Span;
 use olelo_core::net::Proto;
 use olelo_core::pv::Spec;
+use olelo_core::route::ctx::PlaceNames;
 use olelo_core::route::registry::Registry;
 use olelo_core::route::value::Val;
 use olelo_textops::posix;
@@ -32,7 +33,7 @@ pub fn compile(parsed: &Parsed, registry: &'static Registry) -> (Program, Vec<Di
         c.kind = r.kind;
         c.named = r.name.is_some();
         let code = c.block(&r.body.stmts);
-        c.program.blocks[i].code = code;
+        c.program.blocks[i] = code;
     }
     if c.program.find(RouteKind::Request, "").is_none() && crate::routes_here() {
         let head = Span::default();
@@ -73,22 +74,19 @@ pub(crate) struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     fn new(parsed: &'a Parsed, registry: &'static Registry) -> Self {
         let config = &olelo_core::server().config;
+        let files = parsed.sources.files().iter().map(|f| f.name.clone());
+        let routes = parsed.config.routes.iter();
         let mut program = Program {
-            files: parsed
-                .sources
-                .files()
-                .iter()
-                .map(|f| f.name.clone())
-                .collect(),
+            names: Rc::new(PlaceNames {
+                files: files.collect(),
+                routes: routes.map(|r| head(r.kind, r.name.as_deref())).collect(),
+            }),
             max_loops: config.int("max_while_loops", 100),
             max_depth: config.int("max_recursive_level", 256).clamp(2, 4096) as usize,
             ..Program::default()
         };
         for (i, r) in parsed.config.routes.iter().enumerate() {
-            program.blocks.push(Block {
-                name: head(r.kind, r.name.as_deref()),
-                code: Box::default(),
-            });
+            program.blocks.push(Code::default());
             let names = program.index.entry(r.kind).or_default();
             names.insert(r.name.clone().unwrap_or_default(), i);
         }
@@ -186,6 +184,7 @@ impl<'a> Compiler<'a> {
 
     fn assign(&mut self, target: &ast::Pv, op: AssignOp, value: &ast::Expr) -> Op {
         let value = self.expr(value);
+        let target_text = &target.text;
         let Some(spec) = self.pv(target) else {
             return Op::Do(Expr::Fixed(Val::Null));
         };
@@ -196,8 +195,16 @@ impl<'a> Compiler<'a> {
                 target.span,
             ));
         }
+        let assign = |target, value| {
+            let text = target_text.as_str().into();
+            Op::Assign(Box::new(Assign {
+                target,
+                text,
+                value,
+            }))
+        };
         let with = match op {
-            AssignOp::Set => return Op::Assign(Box::new((spec, value))),
+            AssignOp::Set => return assign(spec, value),
             AssignOp::Add => Arith::Add,
             AssignOp::Sub => Arith::Sub,
             AssignOp::Mul => Arith::Mul,
@@ -205,7 +212,7 @@ impl<'a> Compiler<'a> {
         };
         let old = Expr::Pv(Box::new(spec.clone()));
         let new = Expr::Arith(with, Box::new([old, value]));
-        Op::Assign(Box::new((spec, new)))
+        assign(spec, new)
     }
 
     fn switch(&mut self, value: &ast::Expr, cases: &[ast::Case]) -> Switch {

@@ -6,6 +6,7 @@
 use olelo_cfg::ast::{Field, IpNet, RouteKind};
 use olelo_core::net::Proto;
 use olelo_core::pv::{Format, Spec};
+use olelo_core::route::ctx::PlaceNames;
 use olelo_core::route::function::Function;
 use olelo_core::route::value::Val;
 use regex::bytes::Regex;
@@ -15,12 +16,12 @@ use std::rc::Rc;
 /// The route blocks of one generation.
 #[derive(Default)]
 pub struct Program {
-    /// Every block.
-    pub blocks: Vec<Block>,
+    /// Every block; [`PlaceNames::routes`] has its name at the same index.
+    pub blocks: Vec<Code>,
     /// Where a block is, by kind and name; the main block of a kind has the empty name.
     pub index: HashMap<RouteKind, HashMap<String, usize>>,
-    /// Names of the files that [`At`] points into.
-    pub files: Vec<String>,
+    /// Names of the files that [`At`] points into, and of the blocks.
+    pub names: Rc<PlaceNames>,
     /// Most rounds of a `while` (`max_while_loops`); 0 for any number.
     pub max_loops: i64,
     /// Deepest nesting of routes (`max_recursive_level`).
@@ -35,8 +36,14 @@ impl Program {
 
     /// `file:line` of a place.
     pub fn place(&self, at: At) -> String {
-        let file = self.files.get(at.file as usize).map_or("?", String::as_str);
+        let files = &self.names.files;
+        let file = files.get(at.file as usize).map_or("?", String::as_str);
         format!("{file}:{}", at.line)
+    }
+
+    /// A block's name as written: `route[RELAY]`, `request_route`.
+    pub fn name(&self, block: usize) -> &str {
+        self.names.routes.get(block).map_or("", String::as_str)
     }
 }
 
@@ -47,14 +54,6 @@ pub struct At {
     pub file: u32,
     /// Line, from 1.
     pub line: u32,
-}
-
-/// A route block.
-pub struct Block {
-    /// As written: `route[RELAY]`, `request_route`.
-    pub name: String,
-    /// What it does.
-    pub code: Code,
 }
 
 /// Statements, one after the other.
@@ -85,9 +84,19 @@ pub enum Op {
     /// `drop`
     Drop,
     /// `$x = value`
-    Assign(Box<(Spec, Expr)>),
+    Assign(Box<Assign>),
     /// An expression whose value is its return code: a call.
     Do(Expr),
+}
+
+/// An assignment.
+pub struct Assign {
+    /// What is set.
+    pub target: Spec,
+    /// As written.
+    pub text: Box<str>,
+    /// To what.
+    pub value: Expr,
 }
 
 /// A `switch` with all its cases laid out in one piece of code, entered where the label matches.

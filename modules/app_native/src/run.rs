@@ -7,9 +7,9 @@
 
 use crate::fields;
 use crate::ops;
-use crate::program::{Arg, Args, At, Call, Expr, Op, Pattern, Program, Step, Switch};
+use crate::program::{Arg, Args, Assign, At, Call, Expr, Op, Pattern, Program, Step, Switch};
 use olelo_cfg::ast::RouteKind;
-use olelo_core::route::ctx::{Ctx, End};
+use olelo_core::route::ctx::{Ctx, End, Place};
 use olelo_core::route::engine::{Engine, Outcome};
 use olelo_core::route::function::{
     BRANCH, EVENT, FAILURE, ONREPLY, ONSEND, Routes, ScriptError, TM_ONREPLY,
@@ -113,7 +113,14 @@ impl<'p> Machine<'p> {
 
     fn start(mut self, block: usize, ctx: &mut Ctx) -> Outcome {
         self.stack.push((block, At::default()));
-        let flow = self.run(&self.program.blocks[block].code, ctx);
+        let place = Place {
+            route: block as u32,
+            names: Some(self.program.names.clone()),
+            ..Place::default()
+        };
+        let outer = std::mem::replace(&mut ctx.place, place);
+        let flow = self.run(&self.program.blocks[block], ctx);
+        ctx.place = outer;
         match (ctx.end, flow) {
             (End::Drop, _) => Outcome::Drop,
             (End::Exit, _) | (_, Flow::Stop) => Outcome::Exit,
@@ -124,8 +131,9 @@ impl<'p> Machine<'p> {
     fn run(&mut self, code: &'p [Step], ctx: &mut Ctx) -> Flow {
         for step in code {
             self.at = step.at;
+            (ctx.place.file, ctx.place.line) = (step.at.file, step.at.line);
             if trace::is_on() {
-                self.trace(step, ctx);
+                self.trace(step.op.name(), None, ctx);
             }
             let flow = self.step(step, ctx);
             if flow != Flow::Next {
@@ -153,8 +161,7 @@ impl<'p> Machine<'p> {
                 self.run(if yes { then } else { otherwise }, ctx)
             }
             Op::Assign(a) => {
-                let (target, value) = &**a;
-                self.assign(target, value, ctx);
+                self.assign(a, ctx);
                 self.flow(ctx)
             }
             Op::While(cond, body) => self.repeat(step.at, cond, body, ctx),
@@ -198,18 +205,22 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn assign(&mut self, target: &olelo_core::pv::Spec, value: &'p Expr, ctx: &mut Ctx) {
+    fn assign(&mut self, a: &'p Assign, ctx: &mut Ctx) {
         // A fixed value is handed over without a copy.
-        let done = match value {
-            Expr::Fixed(v) => target.set(ctx, v.clone()),
+        let done = match &a.value {
+            Expr::Fixed(v) => a.target.set(ctx, v.clone()),
             e => match self.eval(e, ctx) {
-                Ok(v) => target.set(ctx, v),
+                Ok(v) => a.target.set(ctx, v),
                 Err(e) => Err(e),
             },
         };
         self.value = 1;
         if let Err(e) = done {
             self.failed(&e, ctx);
+        } else if trace::is_on() {
+            let value = a.target.get(ctx).as_bytes().map(|b| b.into_owned());
+            let value = String::from_utf8_lossy(value.as_deref().unwrap_or(b"<null>")).into_owned();
+            self.trace("assigned", Some((&a.text, &value)), ctx);
         }
     }
 
@@ -396,15 +407,17 @@ impl<'p> Machine<'p> {
             return Err(ScriptError(format!(
                 "routes are nested {} deep (max_recursive_level); {} is left out",
                 self.stack.len(),
-                self.program.blocks[route].name
+                self.program.name(route)
             )));
         }
-        let back = self.at;
+        let (back, outer) = (self.at, ctx.place.route);
         self.stack.push((route, back));
+        ctx.place.route = route as u32;
         self.value = 1;
-        let flow = self.run(&self.program.blocks[route].code, ctx);
+        let flow = self.run(&self.program.blocks[route], ctx);
         self.stack.pop();
         self.at = back;
+        (ctx.place.file, ctx.place.line, ctx.place.route) = (back.file, back.line, outer);
         ctx.rc = self.value;
         // `return 0` ends the routing, and so does what has ended it already.
         self.over |= flow == Flow::Stop || flow == Flow::Return && self.value == 0;
@@ -430,7 +443,7 @@ impl<'p> Machine<'p> {
             if i > 0 {
                 out.push_str(" > ");
             }
-            out.push_str(&self.program.blocks[*block].name);
+            out.push_str(self.program.name(*block));
             if i > 0 {
                 out.push_str(&format!(" ({})", self.program.place(*from)));
             }
@@ -439,19 +452,13 @@ impl<'p> Machine<'p> {
     }
 
     #[cold]
-    fn trace(&self, step: &Step, ctx: &mut Ctx) {
-        let block = self.stack.last().map_or(0, |s| s.0);
-        let file = self.program.files.get(self.at.file as usize);
-        trace::step(
-            ctx,
-            &Traced {
-                file: file.map_or("?", String::as_str),
-                line: self.at.line,
-                route: &self.program.blocks[block].name,
-                depth: self.stack.len(),
-                what: step.op.name(),
-            },
-        );
+    fn trace(&self, what: &str, assigned: Option<(&str, &str)>, ctx: &mut Ctx) {
+        let step = Traced {
+            what,
+            depth: self.stack.len(),
+            assigned,
+        };
+        trace::step(ctx, &step);
     }
 }
 

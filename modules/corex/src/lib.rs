@@ -159,10 +159,14 @@ pub fn module() -> Module {
                 .doc("1 where an extended flag is set, else -1."),
         )
         .pv(pv_named("cfg", cfg_value)
+<<<<<<< HEAD
+            .doc("Where routing is: $cfg(line), $cfg(file), $cfg(route); or a parameter declared as group.name = value: $cfg(group.name)."))
+=======
             .doc("A parameter declared as group.name = value: $cfg(group.name)."))
         // Tasks run in the worker that has made them, so there is never a group to tell of.
         .pv(pv_named("atkv", |_, _| Val::Null)
             .doc("Of the group of async workers that runs the task: null outside of one."))
+>>>>>>> main
         .pv(pv_named("lsock", lsock)
             .doc("A listening socket: $lsock(name/protocol/sockname), by name or index."))
         .transformation(
@@ -347,11 +351,28 @@ fn xflag(ctx: &mut Ctx, flag: i64, set: Option<bool>) -> Result<i64, ScriptError
     Ok(1)
 }
 
-fn cfg_value<'c>(_: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
+fn cfg_value<'c>(ctx: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
     let name = String::from_utf8_lossy(key.name());
+    match &*name {
+        "line" => return Val::Int(ctx.place.line.into()),
+        "name" | "file" => return ctx.place.file().map_or(Val::Null, Val::text),
+        "route" => {
+            return ctx
+                .place
+                .route()
+                .map_or(Val::Null, |r| Val::text(block_name(r)));
+        }
+        _ => {}
+    }
     name.split_once('.')
         .and_then(|(g, n)| cfgvars::find(g, n))
         .map_or(Val::Null, |v| v.get())
+}
+
+/// `RELAY` of `route[RELAY]`; a main block has the name that traces give it.
+fn block_name(head: &str) -> &str {
+    let inner = head.split_once('[').and_then(|(_, n)| n.strip_suffix(']'));
+    inner.unwrap_or("DEFAULT_ROUTE")
 }
 
 fn lsock<'c>(_: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {

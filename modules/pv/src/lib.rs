@@ -31,6 +31,11 @@ mod xavp;
 use olelo_core::pv::PvClass;
 use olelo_core::route::module::Module;
 
+/// All `$var` of this process.
+pub fn variables() -> Vec<(Vec<u8>, olelo_core::route::value::Val<'static>)> {
+    var::every()
+}
+
 /// The module.
 pub fn module() -> Module {
     let classes: [Vec<PvClass>; 13] = [

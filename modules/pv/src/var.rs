@@ -35,6 +35,16 @@ pub(crate) fn classes() -> Vec<PvClass> {
     ]
 }
 
+/// All `$var` that are set, by name.
+pub(crate) fn every() -> Vec<(Vec<u8>, Val<'static>)> {
+    let mut all: Vec<_> = ZERO.with_borrow(|m| {
+        let pairs = m.iter().map(|(n, v)| (n.to_vec(), v.clone()));
+        pairs.collect()
+    });
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
 /// The value of `$var(name)`.
 pub(crate) fn get(name: &[u8]) -> Val<'static> {
     ZERO.with_borrow(|m| m.get(name).cloned())

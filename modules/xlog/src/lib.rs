@@ -75,7 +75,21 @@ fn functions() -> Vec<Function> {
         one("xalert", Level::Alert, "Writes a line at level alert."),
         one("xcrit", Level::Crit, "Writes a line at level critical."),
         one("xbug", Level::Bug, "Writes a line at level bug.").native_only(),
-        one("xdbgl", Level::Dbg, "Writes a line at level debug.").native_only(),
+        function("xdbgl", |c: &mut Ctx, t: &[u8]| {
+            let text = placed(c, t);
+            write(c, Level::Dbg, &text)
+        })
+        .native_only()
+        .cfg("xdbgl")
+        .args(["format"])
+        .raw(&["format"])
+        .doc("As xdbg, with the line of the configuration."),
+        function("xlogl", xlogl)
+            .native_only()
+            .cfg("xlogl")
+            .args(["first", "second", "third"])
+            .raw(&["first", "second", "third"])
+            .doc("As xlog, with the line of the configuration."),
         function("xlog", |c: &mut Ctx, l: &[u8], t: &[u8]| xlog(c, &[l, t]))
             .args(["level", "format"])
             .doc("Writes a line at a level: L_ALERT, L_BUG, L_CRIT, L_ERR, L_WARN, L_NOTICE, L_INFO, L_DBG, or its number."),
@@ -85,7 +99,6 @@ fn functions() -> Vec<Function> {
         function("xlog_any", any)
             .native_only()
             .cfg("xlog")
-            .cfg("xlogl")
             .args(["first", "second", "third"]).raw(&["first", "second", "third"])
             .doc("xlog([[facility,] level,] format): writes a line, at level error unless told."),
         function("xlogm", xlogm)
@@ -99,6 +112,24 @@ fn functions() -> Vec<Function> {
 fn any(ctx: &mut Ctx, a: &[u8], b: Option<&[u8]>, c: Option<&[u8]>) -> Result<i64, ScriptError> {
     let all: Vec<&[u8]> = [Some(a), b, c].into_iter().flatten().collect();
     xlog(ctx, &all)
+}
+
+fn xlogl(ctx: &mut Ctx, a: &[u8], b: Option<&[u8]>, c: Option<&[u8]>) -> Result<i64, ScriptError> {
+    let mut all: Vec<&[u8]> = [Some(a), b, c].into_iter().flatten().collect();
+    let text = placed(ctx, all.pop().unwrap_or_default());
+    all.push(&text);
+    xlog(ctx, &all)
+}
+
+/// The text behind the place that routing has come to: `12:` or, with `long_format`, `file:12:`.
+fn placed(ctx: &Ctx, text: &[u8]) -> Vec<u8> {
+    let file = match LONG_FORMAT.is_on() {
+        true => format!("{}:", ctx.place.file().unwrap_or("?")),
+        false => String::new(),
+    };
+    let mut out = format!("{file}{}:", ctx.place.line).into_bytes();
+    out.extend_from_slice(text);
+    out
 }
 
 /// `[[facility,] level,] format`.
