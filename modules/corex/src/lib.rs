@@ -159,14 +159,10 @@ pub fn module() -> Module {
                 .doc("1 where an extended flag is set, else -1."),
         )
         .pv(pv_named("cfg", cfg_value)
-<<<<<<< HEAD
             .doc("Where routing is: $cfg(line), $cfg(file), $cfg(route); or a parameter declared as group.name = value: $cfg(group.name)."))
-=======
-            .doc("A parameter declared as group.name = value: $cfg(group.name)."))
         // Tasks run in the worker that has made them, so there is never a group to tell of.
         .pv(pv_named("atkv", |_, _| Val::Null)
             .doc("Of the group of async workers that runs the task: null outside of one."))
->>>>>>> main
         .pv(pv_named("lsock", lsock)
             .doc("A listening socket: $lsock(name/protocol/sockname), by name or index."))
         .transformation(
