@@ -158,6 +158,32 @@ fn the_core_tells_scripts_what_happens() {
 }
 
 #[test]
+fn the_prefix_of_log_lines_may_follow_the_script() {
+    let script = r#"function ksr_request_route()
+        KSR.pv.sets('$var(step)', 'one')
+        KSR.notice('first\n')
+        KSR.pv.sets('$var(step)', 'two')
+        KSR.notice('second\n')
+        KSR.sl.sl_send_reply(200, 'OK')
+    end"#;
+    for (mode, first, second) in [
+        (0, "<0> first", "<0> second"),
+        (1, "<one> first", "<two> second"),
+    ] {
+        let server = Setup::lua(script)
+            .cfg(&format!(
+                "log_prefix=\"<$var(step)> \"\nlog_prefix_mode={mode}"
+            ))
+            .children(1)
+            .start();
+        let mut phone = Phone::udp("a", server.addr);
+        phone.ask(&phone.request("OPTIONS", "sip:test.local", "", ""));
+        server.wait_for_log(first);
+        server.wait_for_log(second);
+    }
+}
+
+#[test]
 fn parameters_are_read_and_changed_by_command() {
     let server = Setup::lua("function ksr_request_route() end").start();
     let before = server.call("modparam.getn", &["tm", "fr_timer"]);

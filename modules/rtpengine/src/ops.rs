@@ -41,10 +41,10 @@ pub(crate) fn plain(
     if let Some(set) = second {
         send(&q, set)?;
     }
-    if command == DELETE {
-        if let Some(c) = CALLS.get() {
-            c.remove(&q.call_id);
-        }
+    if command == DELETE
+        && let Some(c) = CALLS.get()
+    {
+        c.remove(&q.call_id);
     }
     Ok(answer)
 }

@@ -26,14 +26,15 @@ pub(crate) fn totals(answer: &Value) -> Option<String> {
 
 /// Fills the pseudo-variables that the mos parameters name.
 pub(crate) fn fill(ctx: &mut Ctx, answer: &Value) {
-    let used = |i: usize| MOS[i].iter().any(|p| p.get().is_some());
-    for i in 0..MOS.len() {
-        if !used(i) {
+    // The whole call, then the legs of either label.
+    let labels = [None, Some(&MOS_LABELS[0]), Some(&MOS_LABELS[1])];
+    for (params, label) in MOS.iter().zip(labels) {
+        if params.iter().all(|p| p.get().is_none()) {
             continue;
         }
-        let sources = match i.checked_sub(1) {
+        let sources = match label {
             None => None,
-            Some(l) => match read_pv(ctx, &MOS_LABELS[l]).filter(|l| !l.is_empty()) {
+            Some(l) => match read_pv(ctx, l).filter(|l| !l.is_empty()) {
                 Some(label) => Some(labelled(answer, &label)),
                 None => continue,
             },
@@ -41,7 +42,7 @@ pub(crate) fn fill(ctx: &mut Ctx, answer: &Value) {
         let Some(values) = measure(answer, sources.as_deref()) else {
             continue;
         };
-        for (p, value) in MOS[i].iter().zip(values) {
+        for (p, value) in params.iter().zip(values) {
             if let Some(v) = value {
                 write_pv(ctx, p, Val::owned(v));
             }

@@ -13,6 +13,9 @@ use olelo_sip::sdp::{Address, Media, Sdp};
 use olelo_sip::{HeaderName, Span};
 use std::net::IpAddr;
 
+/// A place in the message and what is put there.
+type Change = (Span, Vec<u8>);
+
 /// Already goes through a relay.
 pub(crate) const MARKED: i64 = -2;
 
@@ -43,7 +46,7 @@ fn changes(
     flags: &Flags,
     address: Option<&str>,
     answers: bool,
-) -> Result<Option<Vec<(Span, Vec<u8>)>>, Failed> {
+) -> Result<Option<Vec<Change>>, Failed> {
     let failed = |why: &str| {
         olelo_core::error!("rtpproxy", "{why}");
         Failed
@@ -201,7 +204,7 @@ impl Given {
 #[derive(Default)]
 struct Plan {
     node: Option<&'static olelo_rtp_nodes::nodes::Node>,
-    list: Vec<(Span, Vec<u8>)>,
+    list: Vec<Change>,
     /// The address of the first medium: also the session's.
     ip: Option<IpAddr>,
     /// A medium without an address of its own is through the relay.

@@ -172,10 +172,9 @@ fn received(ctx: &mut Ctx, indexed: bool) -> bool {
 /// Puts a Via with the sender's address behind the first line.
 fn add_via(ctx: &mut Ctx) -> bool {
     let via = format!(
-        "Via: SIP/2.0/{} {};branch=z9hG4bKhttp{:x}\r\n",
+        "Via: SIP/2.0/{} {}\r\n",
         ctx.rcv.proto.via_name(),
-        ctx.rcv.src,
-        ctx.id
+        ctx.rcv.src
     );
     let at = ctx.msg.headers_start();
     let mut bytes = ctx.msg.buf().to_vec();
