@@ -3,6 +3,7 @@
 
 mod address;
 mod codec;
+mod keccak;
 mod list;
 mod string;
 
