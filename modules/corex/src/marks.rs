@@ -4,13 +4,16 @@ use olelo_core::net::via::ViaWishes;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{Function, ScriptError, function};
 
+/// Sets one of the wishes for Vias.
+type SetWish = fn(&mut ViaWishes, bool);
+
 /// Internal flags by name.
 const IFLAGS: [&str; 3] = ["USE_UAC_FROM", "USE_UAC_TO", "UAC_AUTH"];
 
 /// The functions.
 pub fn functions() -> Vec<Function> {
     let mut v = Vec::new();
-    let wishes: [(&'static str, fn(&mut ViaWishes, bool), &'static str); 4] = [
+    let wishes: [(&'static str, SetWish, &'static str); 4] = [
         (
             "via_add_srvid",
             |w, on| w.srvid = on,
