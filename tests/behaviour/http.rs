@@ -177,3 +177,26 @@ fn a_body_too_large_ends_the_connection() {
     c.send("GET /still HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(c.answer().status, 200);
 }
+
+#[test]
+fn the_native_event_route_answers_as_well() {
+    let server = Setup::native(
+        r#"
+request_route { sl_send_reply("200", "OK"); }
+event_route[xhttp:request] {
+    if ($hu =~ "^/rpc") { jsonrpc_dispatch(); exit; }
+    xhttp_reply("200", "OK", "text/plain", "$rm $(hu{url.path}) $(hu{url.querystring}) $si");
+}"#,
+    )
+    .cfg("loadmodule \"xhttp.so\"")
+    .start();
+    let mut c = Client::new(&server);
+    c.send("GET /a/b?c=d HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(c.answer().body, "GET /a/b c=d 127.0.0.1");
+    let call = r#"{"jsonrpc":"2.0","method":"core.echo","params":["x"],"id":7}"#;
+    c.send(&format!(
+        "POST /rpc HTTP/1.1\r\nContent-Length: {}\r\n\r\n{call}",
+        call.len()
+    ));
+    assert!(c.answer().body.contains("\"x\""));
+}

@@ -108,7 +108,7 @@ impl Flag {
 
 impl Arg for Flag {
     type Item<'a> = Flag;
-    const KIND: Kind = Kind::Any;
+    const KIND: Kind = Kind::Int;
     fn convert(v: Option<&Val<'_>>) -> Result<Flag, String> {
         let v = v.ok_or("expected a flag, got nothing")?;
         if let Some(n) = v.as_int() {
@@ -121,7 +121,7 @@ impl Arg for Flag {
             .and_then(|n| Flag::from_number(i64::from(n)))
             .ok_or_else(|| {
                 format!(
-                    "no flag {name}; is it declared as `flags {name}:number` in the configuration?"
+                    "expected an integer, got string \"{name}\", which `flags` does not declare either"
                 )
             })
     }
