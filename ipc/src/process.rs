@@ -213,12 +213,19 @@ impl Slot {
 
     fn put_text(&self, at: usize, most: usize, text: &[u8]) {
         let text = &text[..text.len().min(most)];
-        for (i, chunk) in text.chunks(8).enumerate() {
-            let mut w = [0u8; 8];
-            w[..chunk.len()].copy_from_slice(chunk);
-            self.words[at + 1 + i].store(u64::from_le_bytes(w), Ordering::Relaxed);
+        let Some((len, words)) = self.words.get(at..).and_then(<[_]>::split_first) else {
+            return;
+        };
+        let (whole, rest) = text.as_chunks::<8>();
+        for (word, chunk) in words.iter().zip(whole) {
+            word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
         }
-        self.words[at].store(text.len() as u64, Ordering::Relaxed);
+        if let (Some(word), false) = (words.get(whole.len()), rest.is_empty()) {
+            let mut w = [0u8; 8];
+            w[..rest.len()].copy_from_slice(rest);
+            word.store(u64::from_le_bytes(w), Ordering::Relaxed);
+        }
+        len.store(text.len() as u64, Ordering::Relaxed);
     }
 
     fn text(&self, at: usize, most: usize) -> String {

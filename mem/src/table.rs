@@ -22,6 +22,7 @@ use crate::lock::{LockGuard, RANK_TABLE_FIRST, RANK_TABLE_LAST, Rank, RawLock};
 use crate::registry::{self, Structure};
 use crate::slot::current_slot;
 use crate::{Fault, RepairReport};
+use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -348,20 +349,21 @@ impl BucketGuard {
         &mut self,
         id: NodeId,
         parts: &[&[u8]],
-        children: Vec<Child>,
+        children: impl AsRef<[Child]> + IntoIterator<Item = Child>,
     ) -> Result<(), TableError> {
         let (old, before) = self.locate(id).ok_or(TableError::Gone)?;
-        if children.len() > MAX_CHILDREN {
+        let count = children.as_ref().len();
+        if count > MAX_CHILDREN {
             return Err(TableError::BadChild(MAX_CHILDREN));
         }
-        let kept = kept_children(old, &children)?;
+        let kept = kept_children(old, children.as_ref())?;
         let words = old.words();
-        let record = self.new_record(parts, children.len(), words.len())?;
+        let record = self.new_record(parts, count, words.len())?;
         let block = record.block();
         for (new, old) in block.words().iter().zip(words) {
             new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        let mut fresh = Vec::new();
+        let mut fresh = SmallVec::<[Blob; 8]>::new();
         for (place, child) in block.children().iter().zip(children) {
             let name = match child {
                 Child::Keep(name) => name,
@@ -378,10 +380,10 @@ impl BucketGuard {
             .link()
             .store(old.link().load(Ordering::Relaxed), Ordering::Relaxed);
         let mine = State::Reserved(current_slot());
-        let dropped: Vec<Block> = child_blocks(old)
-            .zip(&kept)
-            .filter(|(_, kept)| !**kept)
-            .map(|(block, _)| block)
+        let dropped: SmallVec<[Block; 8]> = child_blocks(old)
+            .enumerate()
+            .filter(|(at, _)| !kept.has(*at))
+            .map(|(_, block)| block)
             .collect();
         old.set_state(mine);
         for child in &dropped {
@@ -639,8 +641,24 @@ fn child_blocks(block: Block) -> impl Iterator<Item = Block> {
 }
 
 /// For each child of `old`, whether `children` keeps it; an error if one keeps what is not there.
-fn kept_children(old: Block, children: &[Child]) -> Result<Vec<bool>, TableError> {
-    let mut kept = vec![false; old.children_len()];
+/// Which children of a record are kept: a bit for each.
+#[derive(Default)]
+struct Kept([u64; 4]);
+
+impl Kept {
+    fn has(&self, at: usize) -> bool {
+        self.0.get(at / 64).is_some_and(|w| w >> (at % 64) & 1 != 0)
+    }
+
+    fn add(&mut self, at: usize) {
+        if let Some(w) = self.0.get_mut(at / 64) {
+            *w |= 1 << (at % 64);
+        }
+    }
+}
+
+fn kept_children(old: Block, children: &[Child]) -> Result<Kept, TableError> {
+    let mut kept = Kept::default();
     for (at, child) in children.iter().enumerate() {
         let Child::Keep(name) = child else {
             continue;
@@ -650,7 +668,7 @@ fn kept_children(old: Block, children: &[Child]) -> Result<Vec<bool>, TableError
             .iter()
             .position(|bits| Ref::from_bits(bits.load(Ordering::Relaxed)) == *name);
         match found {
-            Some(index) if !kept[index] => kept[index] = true,
+            Some(index) if !kept.has(index) => kept.add(index),
             _ => return Err(TableError::BadChild(at)),
         }
     }

@@ -1,11 +1,11 @@
 //! Messages on their way out: forwarded requests and replies, replies of our own, hop-by-hop ACK
 //! and CANCEL, and requests that begin here. All write onto the end of a caller's buffer.
 
-use crate::edit::{Change, Edits, render};
+use crate::edit::{Change, Changes, Edits, render};
 use crate::header::HeaderName;
 use crate::message::{FirstLine, Index, Message};
 use crate::method::Method;
-use crate::scan::{Commas, push_number};
+use crate::scan::{Commas, decimal, push_number};
 use crate::span::{ParseError, Span};
 use crate::via::{Rport, Via};
 
@@ -45,7 +45,8 @@ pub fn forward_request(
     options: &ForwardOptions<'_>,
     out: &mut Vec<u8>,
 ) {
-    let mut extra: Vec<Change<'_>> = Vec::with_capacity(10);
+    let mut fix = FixBytes::default();
+    let mut extra = Changes::new();
     if let FirstLine::Request { uri, .. } = msg.first_line()
         && msg.slice(uri) != ruri
         && !ruri.is_empty()
@@ -60,7 +61,6 @@ pub fn forward_request(
         extra.push(Change::insert(via_at, via_to_add));
         extra.push(Change::insert(via_at, b"\r\n"));
     }
-    let mut fix = FixBytes::default();
     if let Some(via) = msg.via(0) {
         fix.fill(&options.top_via);
         extra.extend(fix.changes(via, &options.top_via));
@@ -330,29 +330,58 @@ fn write_body(body: Option<(&[u8], &[u8])>, out: &mut Vec<u8>) {
 
 /// The texts of `;received=` and `;rport=`, kept while changes refer to them.
 #[derive(Default)]
-struct FixBytes {
-    received: Vec<u8>,
-    rport: Vec<u8>,
-    params: Vec<u8>,
+struct FixBytes<'f> {
+    received: Short,
+    rport: Short,
+    params: &'f [u8],
 }
 
-impl FixBytes {
-    fn fill(&mut self, fix: &ViaFixup<'_>) {
-        if let Some(ip) = fix.received {
-            self.received.extend_from_slice(b";received=");
-            self.received.extend_from_slice(ip);
+/// A text of a few bytes, without a place on the heap. What does not fit is left out whole.
+struct Short {
+    bytes: [u8; 72],
+    len: usize,
+}
+
+impl Default for Short {
+    fn default() -> Short {
+        Short {
+            bytes: [0; 72],
+            len: 0,
         }
-        self.params.extend_from_slice(fix.params);
+    }
+}
+
+impl Short {
+    fn put(&mut self, text: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            room.copy_from_slice(text);
+            self.len += text.len();
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl<'f> FixBytes<'f> {
+    fn fill(&mut self, fix: &ViaFixup<'f>) {
+        if let Some(ip) = fix.received {
+            self.received.put(b";received=");
+            self.received.put(ip);
+        }
+        self.params = fix.params;
         if let Some(port) = fix.rport {
-            self.rport.extend_from_slice(b";rport=");
-            push_number(&mut self.rport, u64::from(port));
+            let mut digits = [0; 20];
+            self.rport.put(b";rport=");
+            self.rport.put(decimal(u64::from(port), &mut digits));
         }
     }
 
     /// The changes in order of their offsets.
     fn changes<'a>(&'a self, via: &Via, fix: &ViaFixup<'_>) -> impl Iterator<Item = Change<'a>> {
         let at_end = Span::new(via.params.to(), via.params.to());
-        let more = (!self.params.is_empty()).then_some((at_end, self.params.as_slice()));
+        let more = (!self.params.is_empty()).then_some((at_end, self.params));
         let mut list = [None, None];
         if fix.rport.is_some() {
             let span = via

@@ -8,8 +8,9 @@
 
 use crate::header::HeaderName;
 use crate::message::Message;
-use crate::scan::push_number;
+use crate::scan::decimal;
 use crate::span::Span;
+use smallvec::SmallVec;
 
 /// An ordered list of edits to one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -228,6 +229,9 @@ pub(crate) struct Change<'a> {
     data: &'a [u8],
 }
 
+/// The changes of a usual message need no place on the heap.
+pub(crate) type Changes<'a> = SmallVec<[Change<'a>; 16]>;
+
 impl<'a> Change<'a> {
     /// Inserts at `at`, after the script's own insertions.
     pub(crate) fn insert(at: usize, data: &'a [u8]) -> Change<'a> {
@@ -275,6 +279,7 @@ pub(crate) fn render(
         out.extend_from_slice(body.of(buf));
         return;
     }
+    let mut line = SmallVec::<[u8; 40]>::new();
     let mut changes = resolve(msg, edits);
     changes.extend_from_slice(extra);
     sort(&mut changes);
@@ -288,7 +293,6 @@ pub(crate) fn render(
             len
         }
     };
-    let mut line = Vec::new();
     let length_header = msg.header(HeaderName::ContentLength);
     let length_gone = length_header.is_some_and(|h| edits.removes(h.whole));
     let changed = body_len != body.len() || (new_body.is_some() && length_header.is_none());
@@ -296,13 +300,13 @@ pub(crate) fn render(
         match length_header {
             Some(h) if !length_gone => {
                 if msg.content_length() != Some(body_len as u32) {
-                    push_number(&mut line, body_len as u64);
+                    line.extend_from_slice(decimal(body_len as u64, &mut [0; 20]));
                     changes.insert(split, Change::replace(h.body, &line));
                 }
             }
             _ => {
                 line.extend_from_slice(b"Content-Length: ");
-                push_number(&mut line, body_len as u64);
+                line.extend_from_slice(decimal(body_len as u64, &mut [0; 20]));
                 line.extend_from_slice(b"\r\n");
                 changes.insert(split, Change::insert(headers_end, &line));
             }
@@ -343,8 +347,8 @@ fn sort(changes: &mut [Change<'_>]) {
     changes.sort_by_key(|c| (c.at, c.class));
 }
 
-fn resolve<'a>(msg: &Message, edits: &'a Edits) -> Vec<Change<'a>> {
-    let mut changes = Vec::with_capacity(edits.ops.len() + 8);
+fn resolve<'a>(msg: &Message, edits: &'a Edits) -> Changes<'a> {
+    let mut changes = Changes::new();
     let (headers_end, body_start) = (msg.headers_end() as u32, msg.body_start() as u32);
     let len = msg.buf().len() as u32;
     // What points into the empty line belongs to the end of the headers.

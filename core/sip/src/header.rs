@@ -174,7 +174,8 @@ pub fn name_of(text: &[u8]) -> HeaderName {
             return HeaderName::Other;
         }
         let (name, value) = NAMES[entry as usize];
-        if name.as_bytes().eq_ignore_ascii_case(text) {
+        // Mostly it is written as we would.
+        if name.as_bytes() == text || name.as_bytes().eq_ignore_ascii_case(text) {
             return value;
         }
         slot = (slot + 1) & (SLOTS - 1);

@@ -44,7 +44,7 @@ pub use name_addr::NameAddr;
 pub use nouns::{ContentType, Event};
 pub use param::{Param, ParamSpan, Params};
 pub use route::Route;
-pub use scan::{eq_ignore_case, is_token_byte, trim};
+pub use scan::{eq_ignore_case, is_token_byte, push_number, trim};
 pub use span::{ParseError, Span};
 pub use uri::{HostKind, Scheme, Transport, Uri};
 pub use uri_buf::UriBuf;

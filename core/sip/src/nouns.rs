@@ -108,7 +108,8 @@ impl Message {
         self.cache
             .via1
             .get_or_init(|| {
-                let span = self.header_bodies(HeaderName::Via).next()?;
+                let mut lines = self.headers_named(HeaderName::Via);
+                let span = lines.find_map(|h| Commas::new(self.buf(), h.body).next())?;
                 Via::parse(self.buf(), span).ok()
             })
             .as_ref()

@@ -16,6 +16,16 @@ pub fn is_token_byte(b: u8) -> bool {
     TOKEN[b as usize]
 }
 
+/// Bytes that mean something in a comma list.
+static IN_LIST: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b',' as usize] = true;
+    table[b'"' as usize] = true;
+    table[b'<' as usize] = true;
+    table[b'(' as usize] = true;
+    table
+};
+
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0;
@@ -116,19 +126,21 @@ pub(crate) fn number_saturating(s: &[u8]) -> Option<u32> {
 }
 
 /// Digits of `n` appended to `out`.
-pub(crate) fn push_number(out: &mut Vec<u8>, n: u64) {
-    let mut text = [0u8; 20];
-    let mut at = text.len();
-    let mut n = n;
+pub fn push_number(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(decimal(n, &mut [0; 20]));
+}
+
+/// The digits of `n`, in the caller's room.
+pub(crate) fn decimal(mut n: u64, room: &mut [u8; 20]) -> &[u8] {
+    let mut at = room.len();
     loop {
         at -= 1;
-        text[at] = b'0' + (n % 10) as u8;
+        room[at] = b'0' + (n % 10) as u8;
         n /= 10;
         if n == 0 {
-            break;
+            return &room[at..];
         }
     }
-    out.extend_from_slice(&text[at..]);
 }
 
 /// The values of a comma list, trimmed, quotes, `<>` and comments respected; empty ones skipped.
@@ -168,7 +180,12 @@ impl Iterator for Commas<'_> {
 
 /// Offset of the comma that ends the value starting at `at`, or `end`.
 fn value_end(buf: &[u8], mut at: usize, end: usize) -> usize {
+    let end = end.min(buf.len());
     while at < end {
+        at = find(buf, at, end, |b| IN_LIST[b as usize]);
+        if at >= end {
+            break;
+        }
         match buf[at] {
             b',' => return at,
             b'"' => match skip_quoted(buf, at, end) {

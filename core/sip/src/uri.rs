@@ -123,6 +123,7 @@ impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ParseError> {
         let colon = memchr::memchr(b':', text).ok_or(ParseError::new("a URI has no scheme", 0))?;
         let scheme = match &text[..colon] {
+            b"sip" => Scheme::Sip,
             s if s.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
             s if s.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
             s if s.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
@@ -136,10 +137,7 @@ impl<'a> Uri<'a> {
             _ => return Err(ParseError::new("a URI's scheme is malformed", 0)),
         };
         let rest = &text[colon + 1..];
-        if let Some(bad) = rest
-            .iter()
-            .position(|b| *b <= b' ' || *b == 0x7f || *b == b'<' || *b == b'>')
-        {
+        if let Some(bad) = rest.iter().position(|b| NOT_IN_URI[*b as usize]) {
             return Err(ParseError::new(
                 "a URI has a space, a bracket or a control byte",
                 colon + 1 + bad,
@@ -189,7 +187,7 @@ impl<'a> Uri<'a> {
                 }
             }
         } else {
-            find(text, host_at, end, |b| matches!(b, b':' | b';' | b'?'))
+            find(text, host_at, end, |b| AFTER_HOST[b as usize])
         };
         let host = &text[host_at..host_end];
         if host.is_empty() || host.contains(&b'@') {
@@ -347,10 +345,11 @@ impl<'a> Uri<'a> {
         }
         match self.scheme {
             Scheme::Sip | Scheme::Sips => {
-                same_unescaped(self.user, other.user, false)
-                    && same_unescaped(self.password, other.password, false)
+                // What mostly differs first.
+                self.port == other.port
                     && self.host.eq_ignore_ascii_case(other.host)
-                    && self.port == other.port
+                    && same_unescaped(self.user, other.user, false)
+                    && same_unescaped(self.password, other.password, false)
                     && same_params(self.params(), other.params())
                     && same_headers(self, other)
             }
@@ -403,6 +402,29 @@ impl<'a> Uri<'a> {
         out
     }
 }
+
+/// Bytes that no URI has: blanks, controls, brackets.
+static NOT_IN_URI: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b <= b' ' as usize {
+        table[b] = true;
+        b += 1;
+    }
+    table[0x7f] = true;
+    table[b'<' as usize] = true;
+    table[b'>' as usize] = true;
+    table
+};
+
+/// Bytes that end a host.
+static AFTER_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b':' as usize] = true;
+    table[b';' as usize] = true;
+    table[b'?' as usize] = true;
+    table
+};
 
 /// What a host text is.
 pub fn host_kind(host: &[u8]) -> HostKind {

@@ -187,6 +187,8 @@ static MODULE_LEVELS: std::sync::OnceLock<Vec<(&'static str, IntParam)>> =
     std::sync::OnceLock::new();
 /// The word of a module without a level of its own.
 const NO_LEVEL: i64 = i64::MIN;
+/// Whether any module ever got one: mostly not, and then none is searched for.
+static ANY_LEVEL: IntParam = IntParam::new(0);
 
 /// Makes room for a level per module; main, before the forks. Words start at `first`.
 pub(crate) fn share_module_levels(names: &[&'static str], first: u32) {
@@ -194,14 +196,18 @@ pub(crate) fn share_module_levels(names: &[&'static str], first: u32) {
         .iter()
         .map(|n| (*n, IntParam::new(NO_LEVEL)))
         .collect::<Vec<_>>();
+    ANY_LEVEL.share(first);
     for (i, (_, p)) in levels.iter().enumerate() {
-        p.share(first + i as u32);
+        p.share(first + 1 + i as u32);
     }
     let _ = MODULE_LEVELS.set(levels);
 }
 
 /// The level of one module, where it has one of its own.
 pub fn module_level(module: &str) -> Option<i64> {
+    if ANY_LEVEL.get() == 0 {
+        return None;
+    }
     let levels = MODULE_LEVELS.get()?;
     levels
         .iter()
@@ -217,6 +223,7 @@ pub fn set_module_level(module: &str, level: Option<i64>) -> bool {
         .and_then(|l| l.iter().find(|(n, _)| *n == module));
     if let Some((_, p)) = found {
         p.set(level.unwrap_or(NO_LEVEL));
+        ANY_LEVEL.set(1);
     }
     found.is_some()
 }

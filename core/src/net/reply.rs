@@ -165,7 +165,7 @@ pub fn stateless_tag(ctx: &Ctx) -> String {
 }
 
 /// The last `digits` hexadecimal digits of `n`.
-fn push_hex(out: &mut String, n: u64, digits: u32) {
+pub fn push_hex(out: &mut String, n: u64, digits: u32) {
     for i in (0..digits).rev() {
         let d = (n >> (4 * i)) as u8 & 15;
         out.push(char::from(if d < 10 { b'0' + d } else { b'a' + d - 10 }));

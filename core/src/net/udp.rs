@@ -1,7 +1,10 @@
 //! UDP: a worker's receive loop, and sending.
 //!
 //! The workers of a socket take turns at it ([`olelo_ipc::turn`]): one blocks in `recvmmsg`, takes what
-//! is there, at most [`BATCH`], routes each message and sends what they caused with one `sendmmsg`.
+//! is there, routes each message and sends what they caused with one `sendmmsg`. It takes no more than
+//! it will have done in [`BATCH_TIME`], by what its messages have cost lately ([`Pace`]): quick ones
+//! come and go by the dozen, slow ones singly, so that no message waits behind others while another
+//! worker is idle. A batch that is full says that there is more, and the turn goes to the next worker.
 //! The received bytes are copied once, from the batch's fixed buffers to the message's own: that
 //! costs less than clearing a 64 KiB buffer before each receive.
 
@@ -19,12 +22,14 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Most messages taken with one system call.
-const BATCH: usize = 16;
+const BATCH: usize = 32;
+/// The longest that a batch may take: a worker takes no more messages than fit.
+const BATCH_TIME: Duration = Duration::from_micros(250);
 /// Largest datagram.
 const LARGEST: usize = 65536;
+/// From one buffer to the next. Not a power of two: buffers that are would share cache sets.
+const STRIDE: usize = LARGEST + 1088;
 
-/// A message that takes longer than this is slow: its worker lets another receive meanwhile.
-const SLOW: Duration = Duration::from_micros(300);
 /// A holder of the turn that works longer than this on a batch is relieved by the timer process.
 const STUCK_MS: u64 = 5;
 
@@ -63,17 +68,18 @@ pub fn receive_loop(
         return;
     };
     let mut batch = Batch::new();
-    let mut slow = false;
+    let mut pace = Pace::default();
     while go_on() {
         if !turn.take(slot) {
             continue;
         }
-        let received = batch.receive(listen);
+        let most = pace.batch();
+        let received = batch.receive(listen, most);
         if received == 0 {
             continue;
         }
         // A full batch means that there is work for another; so does slow work.
-        let keep = received < BATCH && !slow;
+        let keep = received < most;
         if keep {
             turn.set_working(monotonic_ms());
         } else {
@@ -82,12 +88,12 @@ pub fn receive_loop(
         let started = Instant::now();
         // One message, or slow ones, send as they go: a script that waits must not hold back the 100
         // that it has caused.
-        if received > 1 && !slow {
+        if received > 1 {
             hold();
         }
         batch.each(listen, &mut route);
         flush();
-        slow = started.elapsed() > SLOW * received as u32;
+        pace.took(started.elapsed(), received);
         if keep {
             turn.set_working(0);
         }
@@ -95,9 +101,32 @@ pub fn receive_loop(
     turn.release_of(slot);
 }
 
+/// What a message costs lately, and so how many make a batch.
+#[derive(Default)]
+struct Pace {
+    /// Nanoseconds for one message.
+    each: u64,
+}
+
+impl Pace {
+    /// How many messages will be done in [`BATCH_TIME`]; at least one.
+    fn batch(&self) -> usize {
+        let most = BATCH_TIME.as_nanos() as u64 / self.each.max(1);
+        most.clamp(1, BATCH as u64) as usize
+    }
+
+    /// `n` messages took this long. One that was held up must not make its successors seem slow for
+    /// long, nor a slow script seem quick.
+    fn took(&mut self, time: Duration, n: usize) {
+        let each = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) / n.max(1) as u64;
+        self.each = (self.each / 4 * 3).saturating_add(each / 4);
+    }
+}
+
 /// Buffers for one receive.
 struct Batch {
-    buffers: Vec<Vec<u8>>,
+    /// All of them, [`STRIDE`] apart.
+    room: Vec<u8>,
     headers: MultiHeaders<SockaddrStorage>,
     got: Vec<(usize, Option<SocketAddr>)>,
 }
@@ -105,20 +134,21 @@ struct Batch {
 impl Batch {
     fn new() -> Batch {
         Batch {
-            buffers: vec![vec![0u8; LARGEST]; BATCH],
+            room: vec![0u8; STRIDE * BATCH],
             headers: MultiHeaders::preallocate(BATCH, None),
             got: Vec::with_capacity(BATCH),
         }
     }
 
-    /// Waits for datagrams and takes what is there. Returns how many; 0 after a signal or an error.
-    fn receive(&mut self, listen: &Listen) -> usize {
+    /// Waits for datagrams and takes what is there, at most so many. Returns how many; 0 after a
+    /// signal or an error.
+    fn receive(&mut self, listen: &Listen, most: usize) -> usize {
         self.got.clear();
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = {
-            let mut b = self.buffers.iter_mut();
+            let mut b = self.room.chunks_exact_mut(STRIDE);
             std::array::from_fn(|_| {
                 [IoSliceMut::new(
-                    b.next().map_or(&mut [][..], |b| &mut b[..]),
+                    b.next().map_or(&mut [][..], |b| &mut b[..LARGEST]),
                 )]
             })
         };
@@ -126,7 +156,7 @@ impl Batch {
         match recvmmsg(
             fd,
             &mut self.headers,
-            slices.iter_mut(),
+            slices.iter_mut().take(most),
             MsgFlags::MSG_WAITFORONE,
             None,
         ) {
@@ -141,7 +171,7 @@ impl Batch {
     }
 
     fn each(&self, listen: &Listen, route: &mut impl FnMut(Received, &[u8])) {
-        for ((len, from), buffer) in self.got.iter().zip(&self.buffers) {
+        for ((len, from), buffer) in self.got.iter().zip(self.room.chunks_exact(STRIDE)) {
             let (Some(src), Some(bytes)) = (*from, buffer.get(..*len)) else {
                 continue;
             };
@@ -281,4 +311,26 @@ fn to_std(a: &SockaddrStorage) -> Option<SocketAddr> {
             a.as_sockaddr_in6()
                 .map(|s| SocketAddr::new(s.ip().into(), s.port()))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_messages_come_by_the_dozen_and_slow_ones_singly() {
+        let mut p = Pace::default();
+        p.took(Duration::from_micros(40), 8);
+        assert_eq!(p.batch(), BATCH);
+        for _ in 0..30 {
+            p.took(Duration::from_micros(50), 1);
+        }
+        assert_eq!(p.batch(), 5);
+        p.took(Duration::from_secs(1), 1);
+        assert_eq!(p.batch(), 1);
+        for _ in 0..100 {
+            p.took(Duration::from_micros(4), 1);
+        }
+        assert_eq!(p.batch(), BATCH);
+    }
 }

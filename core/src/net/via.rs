@@ -35,30 +35,31 @@ pub fn value(ctx: &Ctx, dst: &Dst, branch: &str) -> Vec<u8> {
     let fields = Fields::of(ctx, &wishes);
     let host = fields.address.as_deref().unwrap_or(host);
     let port = fields.port.unwrap_or(port);
-    let mut v = String::with_capacity(48 + host.len() + branch.len());
-    v.push_str("SIP/2.0/");
-    v.push_str(fields.proto.as_deref().unwrap_or(dst.proto.via_name()));
-    v.push(' ');
-    v.push_str(host);
+    let mut v = Vec::with_capacity(48 + host.len() + branch.len());
+    let mut put = |text: &str| v.extend_from_slice(text.as_bytes());
+    put("SIP/2.0/");
+    put(fields.proto.as_deref().unwrap_or(dst.proto.via_name()));
+    put(" ");
+    put(host);
     if port != dst.proto.default_port() {
-        v.push(':');
-        v.push_str(&port.to_string());
+        v.push(b':');
+        olelo_sip::push_number(&mut v, u64::from(port));
     }
-    v.push_str(";branch=");
-    v.push_str(branch);
+    let mut put = |text: &str| v.extend_from_slice(text.as_bytes());
+    put(";branch=");
+    put(branch);
     if ctx.add_local_rport {
-        v.push_str(";rport");
+        put(";rport");
     }
     match ctx.tcp_alias {
-        Some(0) if dst.proto != Proto::Udp => v.push_str(";alias"),
-        Some(p) if dst.proto != Proto::Udp => v.push_str(&format!(";alias={p}")),
+        Some(0) if dst.proto != Proto::Udp => put(";alias"),
+        Some(p) if dst.proto != Proto::Udp => put(&format!(";alias={p}")),
         _ => {}
     }
     let id = crate::server().config.server_id;
     if wishes.srvid && id != 0 {
-        v.push_str(&format!(";srvid={id}"));
+        put(&format!(";srvid={id}"));
     }
-    let mut v = v.into_bytes();
     if wishes.xavp_params {
         v.extend(params_of(ctx, "xavp_via_params"));
     }

@@ -227,7 +227,7 @@ pub fn prepare(
     if let Some(w) = crate::config::take_shared(1) {
         crate::log::DEBUG.share(w);
     }
-    if let Some(first) = crate::config::take_shared(names.len()) {
+    if let Some(first) = crate::config::take_shared(names.len() + 1) {
         crate::log::share_module_levels(&names, first);
     }
     crate::cfgvars::create(&config, &registry);

@@ -2,13 +2,14 @@
 //! first worker is ready.
 //!
 //! Each runs `event_route[core:…]` of the native language, or the script function that a `kemi.…`
-//! parameter names. Whether the configuration has any is found out once per process and kept, so that
-//! a message pays one look at a flag for each.
+//! parameter names. Whether the configuration has any is found out once per process and generation
+//! of the routing code and kept, so that a message pays one look at a flag for each.
 
 use super::ctx::Ctx;
 use super::engine::Outcome;
 use super::function::EVENT;
-use super::run;
+use super::{generation, run};
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// An event of the core.
@@ -74,8 +75,31 @@ pub fn run(ctx: &mut Ctx, event: CoreEvent) -> bool {
     let Some(route) = event.callback() else {
         return true;
     };
-    if !run::has(route) {
+    if !exists(event, route) {
         return true;
     }
     run::call(ctx, route, Some(event.name()), EVENT) != Outcome::Drop
+}
+
+/// Whether the routing code that serves has this event's route.
+fn exists(event: CoreEvent, route: &str) -> bool {
+    thread_local! {
+        /// For a generation, a bit per event: it was asked for; there is a route.
+        static KNOWN: Cell<(u32, u8, u8)> = const { Cell::new((0, 0, 0)) };
+    }
+    let bit = 1 << event as u8;
+    let now = generation::number();
+    let (of, asked, there) = KNOWN.get();
+    if of == now && asked & bit != 0 {
+        return there & bit != 0;
+    }
+    let found = run::has(route);
+    // Asking may have built a newer generation; what is known of none is not kept.
+    let built = generation::number();
+    let (asked, there) = if of == built { (asked, there) } else { (0, 0) };
+    if built != 0 {
+        let there = if found { there | bit } else { there & !bit };
+        KNOWN.set((built, asked | bit, there));
+    }
+    found
 }

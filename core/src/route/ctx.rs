@@ -179,7 +179,26 @@ pub struct Ctx {
     /// Bytes about to be sent, while `onsend_route` runs, and their destination.
     pub outgoing: Option<(Vec<u8>, SocketAddr, Proto)>,
     /// What modules remember about the message.
-    ext: Vec<(TypeId, Box<dyn Any>)>,
+    ext: Vec<Remembered>,
+}
+
+/// What a module remembers. The box outlives the message: the next one needs the same again.
+struct Remembered {
+    kind: TypeId,
+    /// Used for this message; else the value is the default one.
+    used: bool,
+    value: Box<dyn Resettable>,
+}
+
+/// A value that goes back to its default between messages.
+trait Resettable: Any {
+    fn reset(&mut self);
+}
+
+impl<T: Any + Default> Resettable for T {
+    fn reset(&mut self) {
+        *self = T::default();
+    }
 }
 
 impl Default for Ctx {
@@ -254,7 +273,10 @@ impl Ctx {
         self.local = false;
         self.branch_index = -1;
         self.outgoing = None;
-        self.ext.clear();
+        for e in self.ext.iter_mut().filter(|e| e.used) {
+            e.used = false;
+            e.value.reset();
+        }
     }
 
     /// The request URI as routing has it now.
@@ -277,32 +299,40 @@ impl Ctx {
 
     /// What a module remembers about this message; made on first use.
     pub fn ext<T: Any + Default>(&mut self) -> &mut T {
-        let id = TypeId::of::<T>();
-        let at = match self.ext.iter().position(|(t, _)| *t == id) {
+        let kind = TypeId::of::<T>();
+        let at = match self.ext.iter().position(|e| e.kind == kind) {
             Some(at) => at,
             None => {
-                self.ext.push((id, Box::<T>::default()));
+                self.ext.push(Remembered {
+                    kind,
+                    used: true,
+                    value: Box::<T>::default(),
+                });
                 self.ext.len() - 1
             }
         };
-        self.ext[at]
-            .1
+        let e = &mut self.ext[at];
+        e.used = true;
+        let value: &mut dyn Any = &mut *e.value;
+        value
             .downcast_mut()
             .expect("position found a value of this type")
     }
 
     /// What a module remembers, if it does.
     pub fn ext_ref<T: Any>(&self) -> Option<&T> {
-        let id = TypeId::of::<T>();
-        let (_, e) = self.ext.iter().find(|(t, _)| *t == id)?;
-        e.downcast_ref()
+        let kind = TypeId::of::<T>();
+        let e = self.ext.iter().find(|e| e.kind == kind && e.used)?;
+        let value: &dyn Any = &*e.value;
+        value.downcast_ref()
     }
 
     /// What a module remembers, if it does, to change it.
     pub fn ext_mut<T: Any>(&mut self) -> Option<&mut T> {
-        let id = TypeId::of::<T>();
-        let (_, e) = self.ext.iter_mut().find(|(t, _)| *t == id)?;
-        e.downcast_mut()
+        let kind = TypeId::of::<T>();
+        let e = self.ext.iter_mut().find(|e| e.kind == kind && e.used)?;
+        let value: &mut dyn Any = &mut *e.value;
+        value.downcast_mut()
     }
 
     /// Adds a destination; false where there are too many.

@@ -200,9 +200,9 @@ fn request(ctx: &mut Ctx) {
         ctx.end = End::None;
         return;
     }
-    let started = latency_level().map(|_| std::time::Instant::now());
+    let started = latency_level().map(|level| (level, std::time::Instant::now()));
     let outcome = call(ctx, main_route("request_route"), None, REQUEST);
-    if let (Some(t), Some(level)) = (started, latency_level()) {
+    if let Some((level, t)) = started {
         crate::log!(
             level,
             "core",

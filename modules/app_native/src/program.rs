@@ -10,7 +10,7 @@ use olelo_core::route::ctx::PlaceNames;
 use olelo_core::route::function::Function;
 use olelo_core::route::value::Val;
 use regex::bytes::Regex;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// The route blocks of one generation.
@@ -19,7 +19,7 @@ pub struct Program {
     /// Every block; [`PlaceNames::routes`] has its name at the same index.
     pub blocks: Vec<Code>,
     /// Where a block is, by kind and name; the main block of a kind has the empty name.
-    pub index: HashMap<RouteKind, HashMap<String, usize>>,
+    pub index: FxHashMap<RouteKind, FxHashMap<String, usize>>,
     /// Names of the files that [`At`] points into, and of the blocks.
     pub names: Rc<PlaceNames>,
     /// Most rounds of a `while` (`max_while_loops`); 0 for any number.

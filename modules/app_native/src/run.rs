@@ -17,6 +17,7 @@ use olelo_core::route::function::{
 use olelo_core::route::trace::{self, Step as Traced};
 use olelo_core::route::value::Val;
 use olelo_textops::posix;
+use std::cell::Cell;
 
 /// Most arguments of a function.
 const MOST_ARGS: usize = 8;
@@ -112,6 +113,12 @@ impl<'p> Machine<'p> {
     }
 
     fn start(mut self, block: usize, ctx: &mut Ctx) -> Outcome {
+        thread_local! {
+            /// The stack of the last machine: its memory serves the next.
+            static SPARE: Cell<Vec<(usize, At)>> = const { Cell::new(Vec::new()) };
+        }
+        self.stack = SPARE.take();
+        self.stack.clear();
         self.stack.push((block, At::default()));
         let place = Place {
             route: block as u32,
@@ -121,6 +128,7 @@ impl<'p> Machine<'p> {
         let outer = std::mem::replace(&mut ctx.place, place);
         let flow = self.run(&self.program.blocks[block], ctx);
         ctx.place = outer;
+        SPARE.set(std::mem::take(&mut self.stack));
         match (ctx.end, flow) {
             (End::Drop, _) => Outcome::Drop,
             (End::Exit, _) | (_, Flow::Stop) => Outcome::Exit,
@@ -145,6 +153,10 @@ impl<'p> Machine<'p> {
 
     fn step(&mut self, step: &'p Step, ctx: &mut Ctx) -> Flow {
         match &step.op {
+            Op::Do(Expr::Call(c)) => {
+                self.value = self.call(c, ctx);
+                self.flow(ctx)
+            }
             Op::Do(e) => {
                 match self.eval(e, ctx) {
                     Ok(v) => self.value = ops::int(&v),
@@ -290,9 +302,9 @@ impl<'p> Machine<'p> {
     /// The truth of an expression, without copying the values in it where that can be.
     fn test(&mut self, e: &'p Expr, ctx: &mut Ctx) -> Result<bool, ScriptError> {
         match e {
-            Expr::Call(_) | Expr::Route(_) | Expr::RouteNamed(_) => {
-                Ok(ops::int(&self.eval(e, ctx)?) > 0)
-            }
+            Expr::Call(c) => Ok(self.call(c, ctx) > 0),
+            Expr::Route(r) => Ok(self.route(*r, ctx)? > 0),
+            Expr::RouteNamed(_) => Ok(ops::int(&self.eval(e, ctx)?) > 0),
             Expr::Not(e) => Ok(!self.test(e, ctx)?),
             Expr::And(p) => Ok(self.test(&p[0], ctx)? && self.test(&p[1], ctx)?),
             Expr::Or(p) => Ok(self.test(&p[0], ctx)? || self.test(&p[1], ctx)?),

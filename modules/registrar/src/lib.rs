@@ -24,7 +24,7 @@ use olelo_core::route::module::{Module, param_int, param_str};
 use olelo_core::route::run;
 use olelo_core::route::value::{Val, parse_int};
 use olelo_core::stats::Stat;
-use olelo_usrloc::{CHANGED, Change, Contact, Table};
+use olelo_usrloc::{Contact, EXPIRED, Table};
 use params::*;
 
 pub(crate) static ACCEPTED: Stat =
@@ -230,7 +230,7 @@ fn init() -> Result<(), String> {
             "registrar: flow_timer needs outbound_mode 1 or 2; set it, or flow_timer to 0".into(),
         );
     }
-    CHANGED.add(on_change);
+    EXPIRED.add(on_expired);
     Ok(())
 }
 
@@ -239,10 +239,7 @@ pub(crate) fn server_id() -> u32 {
     olelo_core::server().config.server_id as u32
 }
 
-fn on_change(change: Change, table: &'static Table, aor: &[u8], c: &Contact<'_>) {
-    if change != Change::Expire {
-        return;
-    }
+fn on_expired(table: &'static Table, aor: &[u8], c: &Contact<'_>) {
     let native = format!("event_route[{EXPIRED_EVENT}]");
     let callback = EVENT_CALLBACK.get();
     if callback.is_none() && !run::has(&native) {

@@ -13,7 +13,7 @@ use olelo_core::route::function::{FAILURE, REQUEST};
 use olelo_sip::Method;
 use olelo_sip::contact::format_q;
 use olelo_usrloc::store::{aor_hash, insert_ordered, new_ruid};
-use olelo_usrloc::{Contact, DESC_TIME_ORDER, Record, Table, now, same_contact};
+use olelo_usrloc::{Contact, DESC_TIME_ORDER, Record, Table, same_contact};
 use std::cell::OnceCell;
 use std::io::Write;
 
@@ -43,11 +43,11 @@ pub(crate) struct Kept(pub(crate) Option<(u16, &'static str)>);
 pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>) -> i64 {
     let done = Register::read(ctx, uri, flags & FIXED_EXPIRES != 0)
         .map_err(|e| (e, Vec::new()))
-        .and_then(|r| store(ctx, table, &r, flags).map(|(done, record)| (done, record, r)));
+        .and_then(|r| store(ctx, table, &r, flags));
     let (status, headers, code) = match done {
-        Ok((done, record, r)) => {
+        Ok((done, headers)) => {
             ACCEPTED.inc();
-            ((200, "OK"), accepted_headers(ctx, &record, &r), done as i64)
+            ((200, "OK"), headers, done as i64)
         }
         Err((why, headers)) => {
             REJECTED.inc();
@@ -85,29 +85,35 @@ fn send(ctx: &mut Ctx, (code, reason): (u16, &str)) -> bool {
     olelo_sl::reply(ctx, code, reason) > 0
 }
 
-/// Makes and stores the new list of contacts. On a refusal the headers that show what is stored.
+/// Makes and stores the new list of contacts. Gives the headers that show what is stored, on a
+/// refusal as well.
 fn store(
     ctx: &Ctx,
     table: &'static Table,
     r: &Register<'_>,
     flags: i64,
-) -> Result<(Done, Record), (Refusal, Vec<u8>)> {
+) -> Result<(Done, Vec<u8>), (Refusal, Vec<u8>)> {
     let most = cfg_int(ctx, b"max_contacts").unwrap_or_else(|| MAX_CONTACTS.get());
     // A contact that is registered again keeps its id: one is made only where it is needed.
     let ruids: Vec<OnceCell<String>> = r.contacts.iter().map(|_| OnceCell::new()).collect();
     for _ in 0..32 {
         let old = table.read(&r.aor);
+        let now = now(ctx);
         if r.is_query() {
-            return Ok((Done::Listed, old));
+            let list: Vec<Contact<'_>> = old.valid(now).collect();
+            return Ok((Done::Listed, accepted_headers(ctx, &list, r)));
         }
         let planned = plan(ctx, r, &old, &ruids, flags, most);
         let (list, done) = match planned {
             Ok(p) => p,
-            Err(why) => return Err((why, contact_header(ctx, &old, r, false))),
+            Err(why) => {
+                let list: Vec<Contact<'_>> = old.valid(now).collect();
+                return Err((why, contact_header(ctx, &list, r, false)));
+            }
         };
-        match table.commit_record(&r.aor, &old, &list) {
-            Ok(Some(stored)) => return Ok((done, stored)),
-            Ok(None) => {}
+        match table.commit(&r.aor, &old, &list) {
+            Ok(true) => return Ok((done, accepted_headers(ctx, &list, r))),
+            Ok(false) => {}
             Err(e) => {
                 olelo_core::error!("registrar", "registration not stored: {e}");
                 return Err((Refusal::Internal, Vec::new()));
@@ -126,7 +132,7 @@ fn plan<'a>(
     flags: i64,
     most: i64,
 ) -> Result<(Vec<Contact<'a>>, Done), Refusal> {
-    let now = now();
+    let now = now(ctx);
     let newest_first = DESC_TIME_ORDER.is_on();
     let mut list: Vec<Contact<'a>> = old.valid(now).collect();
     if r.star {
@@ -221,8 +227,16 @@ fn plan<'a>(
     Ok((list, done.unwrap_or(Done::Inserted)))
 }
 
-fn accepted_headers(ctx: &Ctx, record: &Record, r: &Register<'_>) -> Vec<u8> {
-    let mut out = contact_header(ctx, record, r, true);
+/// The time of the registration, seconds of the wall clock: when the message was received.
+fn now(ctx: &Ctx) -> i64 {
+    match ctx.received_at.0 {
+        0 => olelo_usrloc::now(),
+        at => at,
+    }
+}
+
+fn accepted_headers(ctx: &Ctx, list: &[Contact<'_>], r: &Register<'_>) -> Vec<u8> {
+    let mut out = contact_header(ctx, list, r, true);
     if !r.path.is_empty()
         && (PATH_MODE.get() >= 2 || PATH_MODE.get() == 1 && supports(ctx, b"path"))
     {
@@ -272,11 +286,11 @@ fn refused_headers(ctx: &Ctx, why: Refusal, mut out: Vec<u8>) -> Vec<u8> {
 }
 
 /// The Contact line that lists what is stored; nothing where nothing is.
-fn contact_header(ctx: &Ctx, record: &Record, r: &Register<'_>, with_gruu: bool) -> Vec<u8> {
-    let now = now();
-    let mut out = Vec::with_capacity(record.size() + 64);
+fn contact_header(ctx: &Ctx, list: &[Contact<'_>], r: &Register<'_>, with_gruu: bool) -> Vec<u8> {
+    let now = now(ctx);
+    let mut out = Vec::with_capacity(32 + list.len() * 128);
     let gruu = with_gruu && GRUU_ENABLED.is_on() && supports(ctx, b"gruu");
-    for c in record.valid(now) {
+    for c in list {
         out.extend_from_slice(if out.is_empty() {
             b"Contact: <"
         } else {
@@ -289,14 +303,15 @@ fn contact_header(ctx: &Ctx, record: &Record, r: &Register<'_>, with_gruu: bool)
             out.extend_from_slice(format_q(c.q as u16).as_bytes());
         }
         let left = if c.expires == 0 { 0 } else { c.expires - now };
-        let _ = write!(out, ";expires={left}");
+        out.extend_from_slice(b";expires=");
+        olelo_sip::push_number(&mut out, left.max(0) as u64);
         if let (Some(name), false) = (RECEIVED_PARAM.get(), c.received.is_empty()) {
             let _ = write!(out, ";{name}=\"");
             out.extend_from_slice(c.received);
             out.push(b'"');
         }
         if gruu && !c.instance.is_empty() {
-            push_gruus(ctx, &c, r, &mut out);
+            push_gruus(ctx, c, r, &mut out);
         }
         if !c.instance.is_empty() {
             out.extend_from_slice(b";+sip.instance=\"");

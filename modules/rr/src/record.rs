@@ -150,7 +150,8 @@ impl Line {
     }
 
     fn line(&self, l: Option<&Listen>, host: Option<&[u8]>, double: bool) -> Vec<u8> {
-        let mut out = b"Record-Route: <".to_vec();
+        let mut out = Vec::with_capacity(96);
+        out.extend_from_slice(b"Record-Route: <");
         out.extend_from_slice(self.scheme);
         push_user(&mut out, &self.user);
         match (host, l) {
@@ -159,7 +160,8 @@ impl Line {
                 let (h, p) = l.public();
                 out.extend_from_slice(h.as_bytes());
                 if p != l.proto.default_port() {
-                    out.extend_from_slice(format!(":{p}").as_bytes());
+                    out.push(b':');
+                    olelo_sip::push_number(&mut out, u64::from(p));
                 }
             }
             (None, None) => out.extend_from_slice(b"127.0.0.1"),

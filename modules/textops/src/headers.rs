@@ -271,10 +271,12 @@ fn date() -> Vec<u8> {
 }
 
 fn is_method(ctx: &mut Ctx, methods: &[u8]) -> i64 {
+    let (method, text) = (ctx.msg.method(), ctx.msg.method_text());
     let one = |m: &[u8]| {
-        let set = MethodSet::parse(m).filter(|s| !s.is_empty());
-        set.is_some_and(|s| s.contains(ctx.msg.method()))
-            || m.eq_ignore_ascii_case(ctx.msg.method_text())
+        m.eq_ignore_ascii_case(text)
+            // What is one plain word and not this method's is decided: only lists are left.
+            || !m.iter().all(u8::is_ascii_alphabetic)
+                && MethodSet::parse(m).is_some_and(|s| s.contains(method))
     };
     yes(methods
         .split(|b| matches!(b, b'|' | b','))

@@ -7,6 +7,7 @@
 //! All hashes are keyed with the server's secret.
 
 use olelo_core::mem::NodeId;
+use olelo_core::net::reply::push_hex;
 use olelo_core::proc::secret;
 use olelo_sip::{Message, Method};
 use std::hash::{DefaultHasher, Hasher};
@@ -45,9 +46,13 @@ pub fn request_key(msg: &Message, old: OldMatching) -> Option<u64> {
         let mut h = keyed(2);
         h.write(&branch[COOKIE.len()..]);
         h.write_u8(b' ');
-        via.host(buf)
-            .iter()
-            .for_each(|b| h.write_u8(b.to_ascii_lowercase()));
+        // In pieces of fixed length, whatever the host: the same text gives the same writes.
+        for part in via.host(buf).chunks(32) {
+            let mut lower = [0u8; 32];
+            lower[..part.len()].copy_from_slice(part);
+            lower.make_ascii_lowercase();
+            h.write(&lower[..part.len()]);
+        }
         h.write_u16(via.port.filter(|p| *p != 0).unwrap_or(5060));
         return Some(h.finish());
     }
@@ -76,7 +81,16 @@ pub fn dialog_key(msg: &Message) -> Option<u64> {
 
 /// The branch of our Via for a leg.
 pub fn branch(id: NodeId, leg: usize) -> String {
-    format!("z9hG4bK{:x}.{:x}.{:08x}.{leg}", id.bucket, id.id, check(id))
+    let mut out = String::with_capacity(40);
+    out.push_str("z9hG4bK");
+    push_hex(&mut out, u64::from(id.bucket), digits(id.bucket));
+    out.push('.');
+    push_hex(&mut out, u64::from(id.id), digits(id.id));
+    out.push('.');
+    push_hex(&mut out, u64::from(check(id)), 8);
+    out.push('.');
+    out.push_str(&leg.to_string());
+    out
 }
 
 /// The node and leg that a branch of ours names; `None` for any other branch.
@@ -97,7 +111,10 @@ pub fn parse_branch(branch: &[u8]) -> Option<(NodeId, usize)> {
 pub fn to_tag(id: NodeId) -> String {
     let mut h = keyed(5);
     h.write_u64(id.to_bits());
-    format!("olt-{:016x}", h.finish())
+    let mut out = String::with_capacity(20);
+    out.push_str("olt-");
+    push_hex(&mut out, h.finish(), 16);
+    out
 }
 
 /// Methods as one byte in shared memory.
@@ -115,6 +132,11 @@ pub fn method_of(n: u8) -> Method {
     .into_iter()
     .find(|m| *m as u8 == n)
     .unwrap_or(Other)
+}
+
+/// How many hexadecimal digits a number has.
+fn digits(n: u32) -> u32 {
+    (32 - n.leading_zeros()).div_ceil(4).max(1)
 }
 
 fn check(id: NodeId) -> u32 {

@@ -131,7 +131,7 @@ pub fn create(ctx: &mut Ctx, local: bool) -> Created {
     };
     let mut tx = Tx {
         head: new_head(ctx, &up, local),
-        legs: Vec::new(),
+        legs: Default::default(),
     };
     (tx.head.key, tx.head.method) = (key, method);
     // What ends calls must get through when memory is short (the table keeps a reserve for it).

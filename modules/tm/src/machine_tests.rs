@@ -26,7 +26,7 @@ fn tx(flags: u32, legs: usize) -> Tx {
             winner: 255,
             ..Head::default()
         },
-        legs: Vec::new(),
+        legs: Default::default(),
     };
     for _ in 0..legs {
         t.start_leg(Leg::default(), START);

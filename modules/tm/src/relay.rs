@@ -212,7 +212,7 @@ fn make_leg(
     ctx: &mut Ctx,
     id: NodeId,
     index: usize,
-    b: Branch,
+    mut b: Branch,
     to: &Target,
 ) -> Result<Option<Ready>, Refused> {
     if index >= MAX_LEGS {
@@ -220,9 +220,10 @@ fn make_leg(
     }
     let before = Before::of(ctx);
     let opt = |v: Vec<u8>| (!v.is_empty()).then_some(v);
-    ctx.new_uri = Some(b.uri.clone());
-    ctx.dst_uri = opt(b.dst_uri.clone());
-    ctx.path = opt(b.path.clone());
+    // What remains in `ctx.contact` is what is known of the contact beside its URIs.
+    ctx.new_uri = Some(std::mem::take(&mut b.uri));
+    ctx.dst_uri = opt(std::mem::take(&mut b.dst_uri));
+    ctx.path = opt(std::mem::take(&mut b.path));
     ctx.bflags = b.flags;
     ctx.send_socket = b.socket;
     ctx.dst_conn = b.conn;
@@ -239,11 +240,9 @@ fn run_and_build(
     index: usize,
     to: &Target,
 ) -> Result<Option<Ready>, Refused> {
-    let route = mine(ctx).on_branch.clone();
-    let (reply, branch_failure) = (
-        mine(ctx).on_reply.clone(),
-        mine(ctx).on_branch_failure.clone(),
-    );
+    let m = mine(ctx);
+    let route = m.on_branch.clone();
+    let (reply, branch_failure) = (m.on_reply.clone(), m.on_branch_failure.clone());
     if let Some(name) = route
         && run::call(ctx, &name, None, BRANCH) == Outcome::Drop
     {
@@ -333,18 +332,18 @@ fn publish(
     let mut all = Vec::with_capacity(512);
     let m = mine(ctx);
     let side = m.side;
-    let text = |s: &Option<String>| s.clone().unwrap_or_default().into_bytes();
-    let routes = [
-        (Attr::OnFailure, text(&m.on_failure)),
-        (Attr::OnBranchFailure, text(&m.on_branch_failure)),
-        (Attr::OnBranch, text(&m.on_branch)),
-        (Attr::OnReply, text(&m.on_reply)),
-    ];
     let drop_mode = m.drop_replies.take();
     attrs::put(&mut all, Attr::Notify, &std::mem::take(&mut m.notify));
-    for (what, name) in &routes {
-        attrs::put(&mut all, *what, name);
+    for (what, name) in [
+        (Attr::OnFailure, &m.on_failure),
+        (Attr::OnBranchFailure, &m.on_branch_failure),
+        (Attr::OnBranch, &m.on_branch),
+        (Attr::OnReply, &m.on_reply),
+    ] {
+        attrs::put(&mut all, what, name.as_deref().unwrap_or("").as_bytes());
     }
+    let is_set = |name: &Option<String>| name.as_ref().is_some_and(|n| !n.is_empty());
+    let (failure_route, reply_route) = (is_set(&m.on_failure), is_set(&m.on_reply));
     attrs::put_ctx(&mut all, ctx);
     if let Some(e) = with_edits {
         ctx.edits = e;
@@ -367,7 +366,7 @@ fn publish(
         open.tx.head.step = open.tx.head.step.saturating_add(1);
     }
     let h = &mut open.tx.head;
-    h.put(flag::HAS_FAILURE, !routes[0].1.is_empty());
+    h.put(flag::HAS_FAILURE, failure_route);
     h.put(flag::SUSPENDED, false);
     h.fr_at = 0;
     h.put(flag::REPLICA, to.replicate);
@@ -376,7 +375,6 @@ fn publish(
         h.put(flag::SENT_100, true);
         h.code = 100;
     }
-    let reply_route = !routes[3].1.is_empty();
     let own = ready
         .iter()
         .any(|r| attrs::get(&r.attrs, Attr::OnReply).is_some());

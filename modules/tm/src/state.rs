@@ -5,6 +5,7 @@
 //! record. Times are milliseconds of the machine-wide monotonic clock; 0 is "not running".
 
 use olelo_core::net::{ConnId, Dst, Proto, SendFlags, SocketId};
+use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -245,8 +246,11 @@ pub struct Tx {
     /// The fixed part.
     pub head: Head,
     /// The legs, numbered as `$T_branch_idx`.
-    pub legs: Vec<Leg>,
+    pub legs: Legs,
 }
+
+/// Legs. Most transactions have one, which needs no place on the heap.
+pub type Legs = SmallVec<[Leg; 1]>;
 
 impl Head {
     /// Has this flag.

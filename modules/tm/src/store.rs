@@ -14,6 +14,7 @@ use crate::state::{Head, Leg, Tx};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
 use olelo_core::mem::table::{BucketGuard, Child, NodeId, RecordView, Table};
 use olelo_core::mem::wheel::Wheel;
+use smallvec::SmallVec;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 use zerocopy::{FromBytes, IntoBytes};
@@ -104,7 +105,7 @@ pub struct Open {
     /// Its state; changes count once committed.
     pub tx: Tx,
     head: [Part; HEAD_PIECES],
-    legs: Vec<[Part; LEG_PIECES]>,
+    legs: SmallVec<[[Part; LEG_PIECES]; 1]>,
 }
 
 /// Locks the bucket of a hash.
@@ -164,8 +165,7 @@ impl Open {
         let record = guard.get(id)?;
         let (head, mut rest) = Head::read_from_prefix(record.bytes()).ok()?;
         let head_parts = std::array::from_fn(|i| take(head.pieces & (1 << i) != 0));
-        tx.legs.reserve(rest.len() / size_of::<Leg>() + 1);
-        let mut legs = Vec::with_capacity(tx.legs.capacity());
+        let mut legs = SmallVec::with_capacity(rest.len() / size_of::<Leg>());
         while let Ok((leg, tail)) = Leg::read_from_prefix(rest) {
             legs.push(std::array::from_fn(|i| take(leg.pieces & (1 << i) != 0)));
             tx.legs.push(leg);
@@ -271,7 +271,7 @@ impl Open {
         while self.legs.len() < self.tx.legs.len() {
             self.legs.push(Default::default());
         }
-        let mut children = Vec::with_capacity(8);
+        let mut children = SmallVec::<[Child; 8]>::new();
         let mut add = |part: &mut Part| match std::mem::take(part) {
             Part::None => false,
             Part::Kept(i) => record

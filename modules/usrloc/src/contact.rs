@@ -1,7 +1,7 @@
 //! A registered contact, and the record of an address of record as it lies in shared memory.
 //!
 //! A record is one run of bytes: number of the location table, earliest expiry, address of record,
-//! contacts. Integers are variable-length (LEB128), strings have their length in front; a contact
+//! number of contacts, contacts. Integers are variable-length (LEB128), strings have their length in front; a contact
 //! that uses nothing special costs some 20 bytes beside its text. Nothing here locks: a [`Record`]
 //! is a copy that its process owns, and contacts borrow from it or from a message.
 
@@ -188,6 +188,11 @@ impl Record {
         self.bytes.len()
     }
 
+    /// How many contacts there are, those that have ended included.
+    pub fn count(&self) -> usize {
+        head(&self.bytes).map_or(0, |h| h.count)
+    }
+
     /// The contacts in order of preference, those that have ended included.
     pub fn contacts(&self) -> Contacts<'_> {
         Contacts(head(&self.bytes).map_or(&[], |h| h.contacts))
@@ -217,6 +222,8 @@ pub(crate) struct Head<'a> {
     /// Earliest expiry of a contact, 0 for none.
     pub first_expiry: i64,
     pub aor: &'a [u8],
+    /// How many contacts there are.
+    pub count: usize,
     pub contacts: &'a [u8],
 }
 
@@ -226,10 +233,12 @@ pub(crate) fn head(mut bytes: &[u8]) -> Option<Head<'_>> {
     *r = rest;
     let first_expiry = get(r)? as i64;
     let aor = text(r)?;
+    let count = get(r)? as usize;
     Some(Head {
         table,
         first_expiry,
         aor,
+        count,
         contacts: r,
     })
 }
@@ -250,6 +259,7 @@ pub(crate) fn encode(table: u8, aor: &[u8], contacts: &[Contact<'_>], out: &mut 
     put(out, first.unwrap_or(0).max(0) as u64);
     put(out, aor.len() as u64);
     out.extend_from_slice(aor);
+    put(out, contacts.len() as u64);
     contacts.iter().for_each(|c| c.encode(out));
 }
 

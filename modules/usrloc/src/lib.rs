@@ -11,7 +11,7 @@ mod rpc;
 pub mod store;
 
 pub use contact::{Contact, Record};
-pub use store::{CHANGED, Change, StoreError, Table, now, table, tables};
+pub use store::{CHANGED, Change, EXPIRED, StoreError, Table, now, table, tables};
 
 use olelo_core::net::tcp;
 use olelo_core::route::module::{
@@ -219,7 +219,7 @@ fn init() -> Result<(), String> {
             table(name).ok_or_else(|| format!("usrloc: can't make the table \"{name}\""))?;
         }
     }
-    CHANGED.add(close_expired);
+    EXPIRED.add(close_expired);
     timer::every("usrloc sweep", 1000, Pace::Slow, sweep);
     Ok(())
 }
@@ -269,9 +269,8 @@ fn drop_lost_connections(buckets: impl Iterator<Item = u32>) {
     }
 }
 
-fn close_expired(change: Change, _t: &'static Table, _aor: &[u8], c: &Contact<'_>) {
-    if change == Change::Expire
-        && CLOSE_EXPIRED_TCP.is_on()
+fn close_expired(_t: &'static Table, _aor: &[u8], c: &Contact<'_>) {
+    if CLOSE_EXPIRED_TCP.is_on()
         && let Some(conn) = c.conn
     {
         tcp::set_lifetime(conn, 0);

@@ -35,7 +35,14 @@ pub enum Change {
 }
 
 /// Functions told of each change, outside of any lock: change, table, address of record, contact.
+/// Having any costs each registration a comparison of the contacts before and after.
 pub static CHANGED: Hook<OnChange> = Hook::new();
+
+/// Functions told of contacts whose time is over, outside of any lock.
+pub static EXPIRED: Hook<OnExpired> = Hook::new();
+
+/// A function told of a contact that has ended: table, address of record, contact.
+pub type OnExpired = fn(&'static Table, &[u8], &Contact<'_>);
 
 /// A function told of changes.
 pub type OnChange = fn(Change, &'static Table, &[u8], &Contact<'_>);
@@ -226,6 +233,7 @@ pub fn expire_bucket(bucket: u32, now: i64) -> usize {
                 gone += 1;
                 t.count(2, 1);
                 tell(Change::Expire, t, record.aor(), &c);
+                EXPIRED.list().iter().for_each(|f| f(t, record.aor(), &c));
             }
         }
     }
@@ -389,7 +397,7 @@ impl Table {
             0,
             i64::from(!contacts.is_empty()) - i64::from(!old.is_empty()),
         );
-        self.count(1, contacts.len() as i64 - old.contacts().count() as i64);
+        self.count(1, contacts.len() as i64 - old.count() as i64);
         if contacts.is_empty() {
             bytes.clear();
         }
