@@ -78,12 +78,15 @@ pub(crate) fn skip_ws(buf: &[u8], mut at: usize, end: usize) -> usize {
 
 /// First offset in `[at, end)` where `stop` holds, or `end`.
 #[inline]
-pub(crate) fn find(buf: &[u8], mut at: usize, end: usize, stop: impl Fn(u8) -> bool) -> usize {
-    let end = end.min(buf.len());
-    while at < end && !stop(buf[at]) {
-        at += 1;
+pub(crate) fn find(buf: &[u8], at: usize, end: usize, stop: impl Fn(u8) -> bool) -> usize {
+    // A slice is looked through without a check of bounds for each byte.
+    match buf.get(at..end.min(buf.len())) {
+        Some(part) => part
+            .iter()
+            .position(|b| stop(*b))
+            .map_or(at + part.len(), |n| at + n),
+        None => at,
     }
-    at
 }
 
 /// With `buf[at] == '"'`: the offset after the closing quote, or `None` where it never closes.

@@ -137,14 +137,14 @@ impl<'a> Uri<'a> {
             _ => return Err(ParseError::new("a URI's scheme is malformed", 0)),
         };
         let rest = &text[colon + 1..];
-        if let Some(bad) = rest.iter().position(|b| NOT_IN_URI[*b as usize]) {
-            return Err(ParseError::new(
+        let marks = Marks::of(rest).map_err(|bad| {
+            ParseError::new(
                 "a URI has a space, a bracket or a control byte",
                 colon + 1 + bad,
-            ));
-        }
+            )
+        })?;
         match scheme {
-            Scheme::Sip | Scheme::Sips => Uri::parse_sip(text, scheme, colon + 1),
+            Scheme::Sip | Scheme::Sips => Uri::parse_sip(text, scheme, colon + 1, &marks),
             Scheme::Tel => Uri::parse_tel(text, colon + 1),
             _ if rest.is_empty() => Err(ParseError::new("a URI is empty", colon + 1)),
             _ => Ok(Uri {
@@ -160,12 +160,17 @@ impl<'a> Uri<'a> {
         }
     }
 
-    fn parse_sip(text: &'a [u8], scheme: Scheme, start: usize) -> Result<Uri<'a>, ParseError> {
+    fn parse_sip(
+        text: &'a [u8],
+        scheme: Scheme,
+        start: usize,
+        marks: &Marks,
+    ) -> Result<Uri<'a>, ParseError> {
         let end = text.len();
-        let (user, password, host_at) = match memchr::memchr(b'@', &text[start..]) {
+        let (user, password, host_at) = match marks.at {
             Some(n) => {
                 let info = &text[start..start + n];
-                let (user, password) = match memchr::memchr(b':', info) {
+                let (user, password) = match marks.colon {
                     Some(c) => (&info[..c], Some(&info[c + 1..])),
                     None => (info, None),
                 };
@@ -187,10 +192,10 @@ impl<'a> Uri<'a> {
                 }
             }
         } else {
-            find(text, host_at, end, |b| AFTER_HOST[b as usize])
+            marks.host_end.map_or(end, |n| start + n)
         };
         let host = &text[host_at..host_end];
-        if host.is_empty() || host.contains(&b'@') {
+        if host.is_empty() || marks.more_at && host.contains(&b'@') {
             return Err(ParseError::new("a URI has no host", host_at));
         }
         let mut at = host_end;
@@ -403,26 +408,64 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// Bytes that no URI has: blanks, controls, brackets.
-static NOT_IN_URI: [bool; 256] = {
-    let mut table = [false; 256];
+/// Where the parts of a SIP URI end, found in one pass over what follows the scheme.
+#[derive(Default)]
+struct Marks {
+    /// The first `@`.
+    at: Option<usize>,
+    /// The first `:` before it.
+    colon: Option<usize>,
+    /// The first `:`, `;` or `?` behind it, or at all where there is none.
+    host_end: Option<usize>,
+    /// There is another `@`.
+    more_at: bool,
+}
+
+impl Marks {
+    /// Fails at a byte that no URI has: a blank, a control byte, `<` or `>`.
+    fn of(rest: &[u8]) -> Result<Marks, usize> {
+        let mut m = Marks::default();
+        for (n, b) in rest.iter().enumerate() {
+            match CLASS[*b as usize] {
+                PLAIN => {}
+                AT if m.at.is_none() => {
+                    m.at = Some(n);
+                    m.host_end = None;
+                }
+                AT => m.more_at = true,
+                BAD => return Err(n),
+                class => {
+                    if class == COLON && m.at.is_none() && m.colon.is_none() {
+                        m.colon = Some(n);
+                    }
+                    m.host_end = m.host_end.or(Some(n));
+                }
+            }
+        }
+        Ok(m)
+    }
+}
+
+const PLAIN: u8 = 0;
+const BAD: u8 = 1;
+const AT: u8 = 2;
+const COLON: u8 = 3;
+const AFTER_HOST: u8 = 4;
+
+static CLASS: [u8; 256] = {
+    let mut table = [PLAIN; 256];
     let mut b = 0;
     while b <= b' ' as usize {
-        table[b] = true;
+        table[b] = BAD;
         b += 1;
     }
-    table[0x7f] = true;
-    table[b'<' as usize] = true;
-    table[b'>' as usize] = true;
-    table
-};
-
-/// Bytes that end a host.
-static AFTER_HOST: [bool; 256] = {
-    let mut table = [false; 256];
-    table[b':' as usize] = true;
-    table[b';' as usize] = true;
-    table[b'?' as usize] = true;
+    table[0x7f] = BAD;
+    table[b'<' as usize] = BAD;
+    table[b'>' as usize] = BAD;
+    table[b'@' as usize] = AT;
+    table[b':' as usize] = COLON;
+    table[b';' as usize] = AFTER_HOST;
+    table[b'?' as usize] = AFTER_HOST;
     table
 };
 

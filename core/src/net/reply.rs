@@ -297,6 +297,7 @@ pub fn forward_branch(ctx: &mut Ctx, dst: &Dst, number: u32) -> bool {
     match super::send(&dst, &out) {
         Ok(()) => {
             FWD_REQUESTS.inc();
+            give_back(out);
             true
         }
         Err(e) => {
@@ -308,10 +309,13 @@ pub fn forward_branch(ctx: &mut Ctx, dst: &Dst, number: u32) -> bool {
 
 /// The request in `ctx` as it is sent to `dst` without state.
 fn forwarded(ctx: &Ctx, dst: &Dst, number: u32) -> Vec<u8> {
-    let branch = format!("z9hG4bK{}.{number}", &stateless_tag(ctx)[3..19]);
+    let mut branch = String::with_capacity(32);
+    branch.push_str("z9hG4bK");
+    branch.push_str(&stateless_tag(ctx)[3..19]);
+    branch.push('.');
+    branch.push_str(&number.to_string());
     let via = own_via::value(ctx, dst, &branch);
     let fix = Fixup::of(ctx);
-    let ruri = ctx.ruri().to_vec();
     let routes = ctx
         .path
         .as_ref()
@@ -323,7 +327,7 @@ fn forwarded(ctx: &Ctx, dst: &Dst, number: u32) -> Vec<u8> {
         need_content_length: dst.proto.is_reliable(),
         ..ForwardOptions::default()
     };
-    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 256);
-    build::forward_request(&ctx.msg, &ctx.edits, &ruri, &via, &options, &mut out);
+    let mut out = take_buffer();
+    build::forward_request(&ctx.msg, &ctx.edits, ctx.ruri(), &via, &options, &mut out);
     out
 }

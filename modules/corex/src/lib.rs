@@ -247,8 +247,11 @@ fn add_subdomain(v: &ParamValue) -> Result<(), String> {
 }
 
 fn is_subdomain(host: &str, port: u16, proto: Option<olelo_core::net::Proto>) -> bool {
-    let host = host.to_ascii_lowercase();
     SUBDOMAINS.read().is_ok_and(|all| {
+        if all.is_empty() {
+            return false;
+        }
+        let host = host.to_ascii_lowercase();
         all.iter().any(|d| {
             let (p, rest) = match d.split_once(':') {
                 Some((p, r)) if olelo_core::net::Proto::from_name(p.as_bytes()).is_some() => {

@@ -110,6 +110,7 @@ pub fn carry_out(id: NodeId, head: &Head, out: Vec<Out>, mut reply: Option<&mut 
                     made_here: false,
                 };
                 events::tell(id, head, &news, None);
+                net::reply::give_back(bytes);
             }
             Out::Repeat(dst, bytes) => up(&dst, &bytes, None),
             Out::Final => failure::finish(id),
@@ -167,7 +168,7 @@ fn ack(open: &Open, leg: usize, reply: &Ctx) -> Option<Out> {
 }
 
 fn upstream_bytes(open: &Open, ctx: &Ctx) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ctx.msg.buf().len() + 64);
+    let mut bytes = net::reply::take_buffer();
     let reliable = open.tx.head.has(flag::UP_RELIABLE);
     build::forward_reply(&ctx.msg, &ctx.edits, reliable, &mut bytes);
     bytes

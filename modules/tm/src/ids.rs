@@ -11,6 +11,7 @@ use olelo_core::net::reply::push_hex;
 use olelo_core::proc::secret;
 use olelo_sip::{Message, Method};
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::OnceLock;
 
 /// The magic cookie of RFC 3261 §8.1.1.7.
 const COOKIE: &[u8] = b"z9hG4bK";
@@ -145,9 +146,16 @@ fn check(id: NodeId) -> u32 {
     h.finish() as u32
 }
 
+/// A hash keyed with the server's secret, one for each purpose.
 fn keyed(purpose: u8) -> DefaultHasher {
-    let mut h = DefaultHasher::new();
-    h.write_u64(secret());
+    static FRESH: OnceLock<DefaultHasher> = OnceLock::new();
+    let mut h = FRESH
+        .get_or_init(|| {
+            let mut h = DefaultHasher::new();
+            h.write_u64(secret());
+            h
+        })
+        .clone();
     h.write_u8(purpose);
     h
 }

@@ -25,6 +25,7 @@ use olelo_core::route::run;
 use olelo_core::timer::monotonic_ms;
 use olelo_sip::Method;
 use olelo_sip::build::{self, ForwardOptions};
+use smallvec::SmallVec;
 
 /// Where to, and how.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +155,7 @@ fn forward(ctx: &mut Ctx, id: NodeId, to: &Target, sent_100: bool) -> Result<(),
     if head.has(flag::CANCELED) {
         return canceled(ctx, id);
     }
-    let mut ready = Vec::new();
+    let mut ready = SmallVec::<[Ready; 1]>::new();
     let mut error = (500, "No branches for forwarding");
     for target in targets(ctx) {
         match make_leg(ctx, id, base + ready.len(), target, to) {
@@ -169,7 +170,11 @@ fn forward(ctx: &mut Ctx, id: NodeId, to: &Target, sent_100: bool) -> Result<(),
         return Err(error);
     }
     publish(ctx, id, base, &mut ready, to, sent_100)?;
-    send_all(ctx, id, base, &ready)
+    let sent = send_all(ctx, id, base, &ready);
+    ready
+        .into_iter()
+        .for_each(|r| core_reply::give_back(r.bytes));
+    sent
 }
 
 /// The INVITE was canceled before it went anywhere.
@@ -312,7 +317,7 @@ fn leg_bytes(ctx: &Ctx, id: NodeId, index: usize, dst: &Dst) -> Vec<u8> {
         need_content_length: dst.proto.is_reliable(),
         ..ForwardOptions::default()
     };
-    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 512);
+    let mut out = core_reply::take_buffer();
     build::forward_request(&ctx.msg, &ctx.edits, ctx.ruri(), &via, &options, &mut out);
     out
 }

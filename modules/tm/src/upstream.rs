@@ -77,6 +77,7 @@ pub fn answer(ctx: &mut Ctx, id: NodeId, a: &Answer<'_>) -> i64 {
     act::up(&up, &bytes, Some(ctx));
     sent(ctx, id, &head, code, &bytes);
     act::carry_out(id, &head, out, None);
+    core_reply::give_back(bytes);
     1
 }
 
@@ -99,6 +100,7 @@ pub fn trying(ctx: &mut Ctx, id: NodeId) {
         stats::RPL_GENERATED.inc();
         stats::RPL_SENT.inc();
     }
+    core_reply::give_back(bytes);
 }
 
 /// The request in `ctx` was sent again: its transaction's last reply again.
@@ -164,7 +166,7 @@ fn bytes(ctx: &Ctx, id: NodeId, a: &Answer<'_>, extra: &[u8]) -> Vec<u8> {
         top_via: fix.as_via(),
         server: core_reply::server_value(),
     };
-    let mut out = Vec::with_capacity(ctx.msg.buf().len() + 128);
+    let mut out = core_reply::take_buffer();
     build::reply(&ctx.msg, a.code, a.reason.as_bytes(), &options, &mut out);
     out
 }
