@@ -190,8 +190,20 @@ pub fn prepare(
     registry: Registry,
     check_only: bool,
 ) -> Result<&'static Server, BootError> {
+    let mut listens = tree.listens.clone();
+    if listens.is_empty() {
+        // As operators expect who name no address: all of this machine's.
+        let v6 = config.int("auto_bind_ipv6", 0) != 0;
+        let all = crate::net::socket::everywhere(v6).into_iter();
+        listens = all
+            .map(|a| ast::Listen {
+                hosts: vec![a],
+                ..ast::Listen::default()
+            })
+            .collect();
+    }
     let slots =
-        64 + 2 * (config.children * (tree.listens.len().max(4) * 2) + config.tcp_children) as u16;
+        64 + 2 * (config.children * (listens.len().max(4) * 2) + config.tcp_children) as u16;
     let size = if check_only {
         config.shm_bytes.min(64 << 20)
     } else {
@@ -234,21 +246,12 @@ pub fn prepare(
     let sockets = if check_only {
         Sockets::default()
     } else {
-        let default = [ast::Listen {
-            hosts: vec!["127.0.0.1".into()],
-            ..ast::Listen::default()
-        }];
-        let listens = if tree.listens.is_empty() {
-            &default[..]
-        } else {
-            &tree.listens[..]
-        };
         let port = tree
             .param("port")
             .and_then(|p| p.value.as_int())
             .and_then(|p| u16::try_from(p).ok())
             .unwrap_or(5060);
-        Sockets::open(listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
+        Sockets::open(&listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
     };
     let server = server::install(Server {
         config,
