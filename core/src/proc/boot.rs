@@ -70,12 +70,7 @@ pub fn load_modules(
         }
         match available.iter().find(|(n, _)| *n == name) {
             Some((_, make)) => modules.push(make()),
-            None => errors.push(
-                BootError::at(l.span, format!("no module \"{name}\" in this build")).help(
-                    nearest(name, available.iter().map(|(n, _)| *n))
-                        .map(|n| format!("did you mean \"{n}.so\"?")),
-                ),
-            ),
+            None => errors.push(missing(l, available)),
         }
     }
     for m in &modules {
@@ -98,7 +93,14 @@ pub fn load_modules(
     sort_by_dependency(&mut modules);
     modules.extend(last);
     for p in &tree.modparams {
-        set_param(p, &modules, available, &mut errors);
+        // A module that can't be loaded is reported where it is loaded, not once per parameter.
+        let reported = |n: &String| {
+            tree.modules.iter().any(|l| l.short_name() == n.as_str())
+                && !available.iter().any(|(a, _)| a == n)
+        };
+        if !p.modules.iter().any(reported) {
+            set_param(p, &modules, available, &mut errors);
+        }
     }
     if errors.is_empty() {
         Ok(Registry::new(modules))
@@ -106,6 +108,35 @@ pub fn load_modules(
         Err(errors)
     }
 }
+
+/// What to say of a module that this build doesn't have.
+fn missing(l: &ast::LoadModule, available: &[Available]) -> BootError {
+    let name = l.short_name();
+    let e = BootError::at(l.span, format!("no module \"{name}\" in this build"));
+    if name.starts_with("db_") || OF_DATABASES.contains(&name) {
+        return e.help(Some(
+            "databases are not supported yet: start without the option that loads it (WITH_MYSQL, WITH_AUTH, …)".into(),
+        ));
+    }
+    let near = nearest(name, available.iter().map(|(n, _)| *n));
+    e.help(near.map(|n| format!("did you mean \"{n}.so\"?")))
+}
+
+/// Modules of the stock configuration that work on a database.
+const OF_DATABASES: [&str; 12] = [
+    "acc_db",
+    "alias_db",
+    "auth_db",
+    "dialog",
+    "domain",
+    "permissions",
+    "presence",
+    "presence_xml",
+    "speeddial",
+    "sqlops",
+    "uri_db",
+    "usrloc_db",
+];
 
 /// Puts a module behind those it needs, otherwise keeping the order of the configuration.
 fn sort_by_dependency(modules: &mut Vec<Module>) {
