@@ -83,7 +83,7 @@ fn creating() -> Vec<Function> {
         function("t_check_trans", t_check_trans).cfg("t_check_trans").routes(REQUEST | ONREPLY | BRANCH).doc("Does the message belong to a transaction? 0 where it is dealt with: sent again, or the ACK of a negative reply."),
         function("t_lookup_request", t_lookup_request).cfg("t_lookup_request").routes(REQUEST).doc("Whether the request has a transaction."),
         function("t_lookup_cancel", |c: &mut Ctx| t_lookup_cancel(c, None)).cfg("t_lookup_cancel").routes(REQUEST).doc("Whether the INVITE of this CANCEL has a transaction."),
-        function("t_lookup_cancel_flags", |c: &mut Ctx, f: i64| t_lookup_cancel(c, Some(f))).args(["flags"]).routes(REQUEST).doc("As t_lookup_cancel; 1 takes over the INVITE's message flags."),
+        function("t_lookup_cancel_flags", |c: &mut Ctx, f: i64| t_lookup_cancel(c, Some(f))).cfg("t_lookup_cancel").args(["flags"]).routes(REQUEST).doc("As t_lookup_cancel; 1 takes over the INVITE's message flags."),
         function("t_retransmit_reply", t_retransmit_reply).cfg("t_retransmit_reply").routes(REQUEST).doc("Repeats the last reply."),
         function("t_exists", |c: &mut Ctx| rc(node(c).is_some() || lookup::request(c).is_some())).cfg("t_exists").routes(ANY).doc("Whether the message has a transaction."),
         function("t_clean", |_: &mut Ctx| { timers::clean(); TRUE }).cfg("t_clean").doc("Removes transactions that are far too old."),
