@@ -27,12 +27,15 @@ pub struct Host<'a> {
     pub proto: Option<Proto>,
 }
 
+/// What there is, or why nobody knows.
+pub type Answer<T> = Result<Vec<T>, Unanswered>;
+
 /// How to find out.
 pub struct Means<'a> {
     /// Records of a name.
-    pub records: &'a dyn Fn(&str, Kind) -> Result<Vec<Record>, Unanswered>,
+    pub records: &'a dyn Fn(&str, Kind) -> Answer<Record>,
     /// Addresses of a name that this transport can reach.
-    pub addresses: &'a dyn Fn(&str, Proto) -> Result<Vec<IpAddr>, Unanswered>,
+    pub addresses: &'a dyn Fn(&str, Proto) -> Answer<IpAddr>,
     /// The hosts file has the name.
     pub in_hosts: &'a dyn Fn(&str) -> bool,
     /// There is a socket of this transport.
