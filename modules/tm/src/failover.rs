@@ -165,8 +165,10 @@ pub fn go_on(id: NodeId, mut at: usize, ours: bool) -> Result<(), usize> {
     }
 }
 
-/// A stream connection did not open: the hook for what waited for it.
-pub fn connection_failed(_dst: &Dst, bytes: &[u8]) {
+/// A request that was taken over to be sent was not: the hook for messages that waited for a
+/// connection or for the end of a batch. A request that was sent before and is only repeated is left
+/// to its timers.
+pub fn not_sent(_dst: &Dst, bytes: &[u8]) {
     let Ok(msg) = Message::from_bytes(bytes) else {
         return;
     };
@@ -175,8 +177,12 @@ pub fn connection_failed(_dst: &Dst, bytes: &[u8]) {
     let Some((id, at)) = leg.and_then(ids::parse_branch) else {
         return;
     };
-    let waits = |o: &Open| o.tx.legs.get(at).map(|l| l.state()) == Some(LegState::Calling);
-    if Open::node(id).is_some_and(|o| waits(&o)) {
+    let is_new = |o: &Open| {
+        let t1 = o.tx.head.t1;
+        let leg = o.tx.legs.get(at);
+        leg.is_some_and(|l| l.state() == LegState::Calling && l.interval == t1)
+    };
+    if Open::node(id).is_some_and(|o| is_new(&o)) {
         unsent(id, at, false);
     }
 }
