@@ -10,7 +10,12 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-const RELAY: &str = "request_route { if (is_method(\"INVITE\")) t_set_fr(0, 700); t_relay(); }";
+const RELAY: &str = r#"request_route {
+    if (is_method("INVITE")) t_set_fr(0, 700);
+    if (is_present_hf("X-Only-One")) t_set_disable_failover(1);
+    if (is_present_hf("X-Flags")) { t_relay_to("0x04"); exit; }
+    t_relay();
+}"#;
 
 /// What a name server has.
 #[derive(Clone)]
@@ -215,12 +220,26 @@ fn a_503_leads_on_and_another_failure_does_not() {
         phone.answer(&r, 503, "No", "");
     }
     assert_eq!(caller.final_reply().status(), 500);
+    // The script wants none.
+    for header in ["X-Only-One: 1\r\n", "X-Flags: 4\r\n"] {
+        caller.send(caller.request("OPTIONS", "sip:b@pbx.test", header, ""));
+        let r = one.expect("OPTIONS");
+        one.answer(&r, 503, "No", "");
+        assert_eq!(caller.final_reply().status(), 500);
+    }
     // Without failover a 503 is the end.
     server.call("cfg.set_now_int", &["core", "use_dns_failover", "0"]);
     caller.send(caller.request("OPTIONS", "sip:b@pbx.test", "", ""));
     let r = one.expect("OPTIONS");
     one.answer(&r, 503, "No", "");
     assert_eq!(caller.final_reply().status(), 500);
+    // The next that the second place gets is what is meant for it.
+    let direct = format!("sip:b@{}", two.addr);
+    caller.send(caller.request("OPTIONS", &direct, "", ""));
+    let r = two.expect("OPTIONS");
+    assert_eq!(r.ruri(), direct.as_bytes());
+    two.answer(&r, 200, "OK", "");
+    assert_eq!(caller.final_reply().status(), 200);
 }
 
 #[test]

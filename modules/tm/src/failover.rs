@@ -21,6 +21,11 @@ use olelo_core::timer::monotonic_ms;
 use olelo_sip::{HeaderName, Message, Method};
 use zerocopy::{FromBytes, IntoBytes};
 
+/// The script wants none (`t_set_disable_failover`).
+pub fn is_off(id: NodeId) -> bool {
+    Open::node(id).is_some_and(|o| o.tx.head.has(flag::NO_FAILOVER))
+}
+
 /// Packs the places that come after the first, for the attributes of leg `index`.
 pub fn pack(ctx: &Ctx, id: NodeId, index: usize, rest: &[Dst]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -42,7 +47,10 @@ pub fn pack(ctx: &Ctx, id: NodeId, index: usize, rest: &[Dst]) -> Vec<u8> {
 pub fn next(open: &mut Open, at: usize, ours: bool) -> Option<usize> {
     let old = *open.tx.legs.get(at)?;
     let stays = open.tx.head.answered()
-        || open.tx.head.has(flag::CANCELED | flag::RELEASED)
+        || open
+            .tx
+            .head
+            .has(flag::CANCELED | flag::RELEASED | flag::NO_FAILOVER)
         || old.has(leg_flag::CANCELED | leg_flag::CANCEL_WANTED)
         || open.is_busy() && !ours;
     if !old.has(leg_flag::MORE) || !old.is_active() || stays || open.tx.legs.len() >= MAX_LEGS {
