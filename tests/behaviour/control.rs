@@ -26,13 +26,18 @@ fn parameters_are_read_and_changed_for_all() {
     );
     server.call("cfg.seti", &["pstn", "tries", "5"]);
     assert_eq!(server.call("cfg.get", &["pstn", "tries"]), [Value::Int(5)]);
-    assert!(
-        server
-            .ctl()
-            .call("cfg.sets", &["pstn", "gw", "x"])
-            .expect_err("a fault")
-            .contains("fixed at start")
+    server.call("cfg.sets", &["pstn", "gw", "192.0.2.9"]);
+    assert_eq!(
+        server.call("cfg.get", &["pstn", "gw"]),
+        [Value::Str("192.0.2.9".into())]
     );
+    server.call("cfg.reset", &["pstn"]);
+    assert_eq!(
+        server.call("cfg.get", &["pstn", "gw"]),
+        [Value::Str("192.0.2.1".into())]
+    );
+    let e = server.ctl().call("cfg.seti", &["pstn", "gw", "1"]);
+    assert!(e.expect_err("a fault").contains("cfg.sets"));
     assert!(
         server
             .call("cfg.list", &[])

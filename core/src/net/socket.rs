@@ -190,6 +190,35 @@ fn bracketed(host: &str) -> String {
     }
 }
 
+/// Addresses of all interfaces that are up: where a server listens that is told no address.
+pub fn everywhere(v6: bool) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for (_, ip) in interfaces().filter(|(_, ip)| ip.is_ipv4() || v6) {
+        let text = ip.to_string();
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
+}
+
+/// Names and addresses of interfaces that are up, link-local ones left out: they mean nothing
+/// without their interface.
+fn interfaces() -> impl Iterator<Item = (String, IpAddr)> {
+    let up = nix::net::if_::InterfaceFlags::IFF_UP;
+    nix::ifaddrs::getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter(move |i| i.flags.contains(up))
+        .filter_map(|i| {
+            let a = i.address?;
+            let v4 = a.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
+            let ip = v4.or_else(|| a.as_sockaddr_in6().map(|s| IpAddr::V6(s.ip())))?;
+            let local = matches!(ip, IpAddr::V6(v) if (v.segments()[0] & 0xffc0) == 0xfe80);
+            (!local).then_some((i.interface_name, ip))
+        })
+}
+
 fn addresses(hosts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
     let mut out = Vec::new();
     for h in hosts {
@@ -198,21 +227,10 @@ fn addresses(hosts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
             out.push(SocketAddr::new(ip, port));
             continue;
         }
-        let of_interface: Vec<SocketAddr> = nix::ifaddrs::getifaddrs()
-            .map(|all| {
-                all.filter(|i| i.interface_name == *h)
-                    .filter_map(|i| i.address)
-                    .filter_map(|a| {
-                        let v4 = a.as_sockaddr_in().map(|s| IpAddr::V4(s.ip()));
-                        v4.or_else(|| a.as_sockaddr_in6().map(|s| IpAddr::V6(s.ip())))
-                    })
-                    .filter(
-                        |ip| !matches!(ip, IpAddr::V6(v) if (v.segments()[0] & 0xffc0) == 0xfe80),
-                    )
-                    .map(|ip| SocketAddr::new(ip, port))
-                    .collect()
-            })
-            .unwrap_or_default();
+        let of_interface: Vec<SocketAddr> = interfaces()
+            .filter(|(name, _)| name == h)
+            .map(|(_, ip)| SocketAddr::new(ip, port))
+            .collect();
         if !of_interface.is_empty() {
             out.extend(of_interface);
             continue;

@@ -70,12 +70,7 @@ pub fn load_modules(
         }
         match available.iter().find(|(n, _)| *n == name) {
             Some((_, make)) => modules.push(make()),
-            None => errors.push(
-                BootError::at(l.span, format!("no module \"{name}\" in this build")).help(
-                    nearest(name, available.iter().map(|(n, _)| *n))
-                        .map(|n| format!("did you mean \"{n}.so\"?")),
-                ),
-            ),
+            None => errors.push(missing(l, available)),
         }
     }
     for m in &modules {
@@ -98,7 +93,14 @@ pub fn load_modules(
     sort_by_dependency(&mut modules);
     modules.extend(last);
     for p in &tree.modparams {
-        set_param(p, &modules, available, &mut errors);
+        // A module that can't be loaded is reported where it is loaded, not once per parameter.
+        let reported = |n: &String| {
+            tree.modules.iter().any(|l| l.short_name() == n.as_str())
+                && !available.iter().any(|(a, _)| a == n)
+        };
+        if !p.modules.iter().any(reported) {
+            set_param(p, &modules, available, &mut errors);
+        }
     }
     if errors.is_empty() {
         Ok(Registry::new(modules))
@@ -106,6 +108,35 @@ pub fn load_modules(
         Err(errors)
     }
 }
+
+/// What to say of a module that this build doesn't have.
+fn missing(l: &ast::LoadModule, available: &[Available]) -> BootError {
+    let name = l.short_name();
+    let e = BootError::at(l.span, format!("no module \"{name}\" in this build"));
+    if name.starts_with("db_") || OF_DATABASES.contains(&name) {
+        return e.help(Some(
+            "databases are not supported yet: start without the option that loads it (WITH_MYSQL, WITH_AUTH, …)".into(),
+        ));
+    }
+    let near = nearest(name, available.iter().map(|(n, _)| *n));
+    e.help(near.map(|n| format!("did you mean \"{n}.so\"?")))
+}
+
+/// Modules of the stock configuration that work on a database.
+const OF_DATABASES: [&str; 12] = [
+    "acc_db",
+    "alias_db",
+    "auth_db",
+    "dialog",
+    "domain",
+    "permissions",
+    "presence",
+    "presence_xml",
+    "speeddial",
+    "sqlops",
+    "uri_db",
+    "usrloc_db",
+];
 
 /// Puts a module behind those it needs, otherwise keeping the order of the configuration.
 fn sort_by_dependency(modules: &mut Vec<Module>) {
@@ -190,8 +221,20 @@ pub fn prepare(
     registry: Registry,
     check_only: bool,
 ) -> Result<&'static Server, BootError> {
+    let mut listens = tree.listens.clone();
+    if listens.is_empty() {
+        // As operators expect who name no address: all of this machine's.
+        let v6 = config.int("auto_bind_ipv6", 0) != 0;
+        let all = crate::net::socket::everywhere(v6).into_iter();
+        listens = all
+            .map(|a| ast::Listen {
+                hosts: vec![a],
+                ..ast::Listen::default()
+            })
+            .collect();
+    }
     let slots =
-        64 + 2 * (config.children * (tree.listens.len().max(4) * 2) + config.tcp_children) as u16;
+        64 + 2 * (config.children * (listens.len().max(4) * 2) + config.tcp_children) as u16;
     let size = if check_only {
         config.shm_bytes.min(64 << 20)
     } else {
@@ -234,21 +277,12 @@ pub fn prepare(
     let sockets = if check_only {
         Sockets::default()
     } else {
-        let default = [ast::Listen {
-            hosts: vec!["127.0.0.1".into()],
-            ..ast::Listen::default()
-        }];
-        let listens = if tree.listens.is_empty() {
-            &default[..]
-        } else {
-            &tree.listens[..]
-        };
         let port = tree
             .param("port")
             .and_then(|p| p.value.as_int())
             .and_then(|p| u16::try_from(p).ok())
             .unwrap_or(5060);
-        Sockets::open(listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
+        Sockets::open(&listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
     };
     let server = server::install(Server {
         config,

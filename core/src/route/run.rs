@@ -15,6 +15,7 @@ use crate::pv::Format;
 use crate::stats::Stat;
 use olelo_ipc::process;
 use olelo_sip::Method;
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// Statistics of the core that this file counts.
@@ -86,6 +87,7 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
         return;
     }
     ctx.reset();
+    DEPTH.set(0);
     ctx.rcv = rcv;
     ctx.id += 1;
     ctx.received_ms = crate::timer::monotonic_ms();
@@ -306,7 +308,16 @@ pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outco
     let before = (ctx.route, ctx.end);
     ctx.route = kind;
     ctx.end = End::None;
-    let outcome = engine.call(name, arg, ctx);
+    let depth = DEPTH.get();
+    let outcome = if depth < MAX_DEPTH {
+        DEPTH.set(depth + 1);
+        engine.call(name, arg, ctx)
+    } else {
+        Outcome::Failed(format!(
+            "routes that functions call are nested {depth} deep; it is left out"
+        ))
+    };
+    DEPTH.set(depth);
     (ctx.route, ctx.end) = before;
     match &outcome {
         Outcome::Failed(e) => {
@@ -321,6 +332,15 @@ pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outco
         _ => {}
     }
     outcome
+}
+
+/// Deepest nesting of routes that are called by functions of routes.
+const MAX_DEPTH: usize = 24;
+
+thread_local! {
+    /// How many calls of routes are under way. A panic on the way leaves it too high, so it is set
+    /// anew for each message.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Whether the script has a route of this name.

@@ -27,6 +27,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// Name of the engine.
 pub const ENGINE: &str = "native";
 
+/// Words of the language that are neither functions nor operators.
+pub const WORDS: [&str; 7] = ["if", "else", "switch", "case", "default", "while", "route"];
+
 /// What the configuration was read with.
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 /// What was read, until the module is initialised; then what is wrong with its routes.

@@ -36,6 +36,8 @@ impl Engine for Native {
     fn has(&self, name: &str) -> bool {
         match whole(name) {
             Some((kind, name)) => self.0.find(kind, name).is_some(),
+            // Main blocks have the empty name; it calls none of them.
+            None if name.is_empty() => false,
             None => self.0.index.values().any(|names| names.contains_key(name)),
         }
     }
@@ -46,6 +48,9 @@ impl Native {
     fn block(&self, name: &str, routes: Routes) -> Option<usize> {
         if let Some((kind, name)) = whole(name) {
             return self.0.find(kind, name);
+        }
+        if name.is_empty() {
+            return None;
         }
         let kind = match routes {
             FAILURE => RouteKind::Failure,
@@ -88,6 +93,12 @@ enum Flow {
     Stop,
 }
 
+thread_local! {
+    /// Blocks that run in this process, those of machines within machines included: functions call
+    /// routes, too. What a panic leaves behind is set right by the next outermost machine.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
 /// See the file's essay.
 struct Machine<'p> {
     program: &'p Program,
@@ -126,6 +137,9 @@ impl<'p> Machine<'p> {
             ..Place::default()
         };
         let outer = std::mem::replace(&mut ctx.place, place);
+        if outer.names.is_none() {
+            DEPTH.set(1);
+        }
         let flow = self.run(&self.program.blocks[block], ctx);
         ctx.place = outer;
         SPARE.set(std::mem::take(&mut self.stack));
@@ -331,7 +345,8 @@ impl<'p> Machine<'p> {
             Expr::RouteNamed(e) => {
                 let name = self.eval(e, ctx)?;
                 let name = String::from_utf8_lossy(&ops::text(&name)).into_owned();
-                let route = self.program.find(RouteKind::Request, &name);
+                let named = (!name.is_empty()).then_some(&name);
+                let route = named.and_then(|n| self.program.find(RouteKind::Request, n));
                 let route =
                     route.ok_or_else(|| ScriptError(format!("there is no route[{name}]")))?;
                 Val::Int(self.route(route, ctx)?)
@@ -415,10 +430,10 @@ impl<'p> Machine<'p> {
 
     /// Runs another block and returns its code.
     fn route(&mut self, route: usize, ctx: &mut Ctx) -> Result<i64, ScriptError> {
-        if self.stack.len() >= self.program.max_depth {
+        if DEPTH.get() >= self.program.max_depth {
             return Err(ScriptError(format!(
                 "routes are nested {} deep (max_recursive_level); {} is left out",
-                self.stack.len(),
+                DEPTH.get(),
                 self.program.name(route)
             )));
         }
@@ -426,7 +441,10 @@ impl<'p> Machine<'p> {
         self.stack.push((route, back));
         ctx.place.route = route as u32;
         self.value = 1;
+        let depth = DEPTH.get();
+        DEPTH.set(depth + 1);
         let flow = self.run(&self.program.blocks[route], ctx);
+        DEPTH.set(depth);
         self.stack.pop();
         self.at = back;
         (ctx.place.file, ctx.place.line, ctx.place.route) = (back.file, back.line, outer);
@@ -448,10 +466,18 @@ impl<'p> Machine<'p> {
         );
     }
 
-    /// `request_route > route[RELAY] (a.cfg:12)`: the blocks that run and where each was called.
+    /// `request_route > route[RELAY] (a.cfg:12)`: the blocks that run and where each was called. Of a
+    /// long way only its ends.
     fn trail(&self) -> String {
+        const SHOWN: usize = 6;
         let mut out = String::new();
         for (i, (block, from)) in self.stack.iter().enumerate() {
+            if i >= SHOWN && i + SHOWN < self.stack.len() {
+                if i == SHOWN {
+                    out.push_str(" > …");
+                }
+                continue;
+            }
             if i > 0 {
                 out.push_str(" > ");
             }

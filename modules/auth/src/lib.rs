@@ -119,7 +119,7 @@ pub fn module() -> Module {
         .function(function("pv_www_authenticate_cfg", |c: &mut Ctx, r: &[u8], p: &[u8], f: i64, m: Option<&[u8]>| authenticate(c, Kind::Www, r, p, f, m)).native_only().cfg("pv_www_authenticate").args(["realm", "password", "flags", "method"]).routes(REQUEST).doc("As KSR.auth.pv_www_authenticate."))
         .function(function("pv_proxy_authenticate", |c: &mut Ctx, r: &[u8], p: &[u8], f: i64| authenticate(c, Kind::Proxy, r, p, f, None)).cfg("pv_proxy_authenticate").cfg("pv_proxy_authorize").args(["realm", "password", "flags"]).routes(REQUEST).doc("As pv_www_authenticate, with Proxy-Authorization."))
         .function(function("pv_auth_check", pv_auth_check).cfg("pv_auth_check").args(["realm", "password", "flags", "checks"]).routes(REQUEST).doc("As pv_www_authenticate for REGISTER, pv_proxy_authenticate for others; checks 1: the user must be that of To or From (-8)."))
-        .function(function("auth_get_www_authenticate", get_www).cfg("auth_get_www_authenticate").args(["realm", "flags", "pv"]).doc("Puts a challenge into a pseudo-variable."))
+        .function(function("auth_get_www_authenticate", get_www).cfg("auth_get_www_authenticate").args(["realm", "flags", "pv"]).raw(&["pv"]).doc("Puts a challenge into a pseudo-variable."))
         .function(function("auth_algorithm", set_algorithm).cfg("auth_algorithm").args(["algorithm"]).routes(REQUEST).doc("Challenges and checks of this message use MD5 or SHA-256."))
 }
 

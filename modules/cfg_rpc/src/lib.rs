@@ -32,17 +32,17 @@ pub fn module() -> Module {
                 .doc("What a parameter is for."),
         )
         .rpc(
-            rpc("cfg.seti", set)
+            rpc("cfg.seti", set_number)
                 .args("group name value")
                 .doc("Changes a number."),
         )
         .rpc(
             rpc("cfg.set", set)
                 .args("group name value")
-                .doc("Changes a number."),
+                .doc("Changes a number or a text."),
         )
         .rpc(
-            rpc("cfg.set_now_int", set)
+            rpc("cfg.set_now_int", set_number)
                 .args("group name value")
                 .doc("Changes a number."),
         )
@@ -72,7 +72,7 @@ pub fn module() -> Module {
                 .doc("Changes a number at the next cfg.commit."),
         )
         .rpc(
-            rpc("cfg.set_delayed_string", set_text)
+            rpc("cfg.set_delayed_string", delay)
                 .args("group name value")
                 .doc("Changes a text at the next cfg.commit."),
         )
@@ -101,7 +101,7 @@ pub fn module() -> Module {
         .answered("cfg.add_group_inst", "there are no instances of groups")
 }
 
-thread_local!(static DELAYED: RefCell<Vec<(&'static CfgVar, i64)>> = const { RefCell::new(Vec::new()) });
+thread_local!(static DELAYED: RefCell<Vec<(&'static CfgVar, String)>> = const { RefCell::new(Vec::new()) });
 
 fn find(p: &Params) -> Result<&'static CfgVar, Fault> {
     let (group, name) = (p.text(0, "group")?, p.text(1, "name")?);
@@ -171,36 +171,42 @@ fn help(p: &Params) -> Answer {
     let kind = if v.is_number() {
         "parameter type: integer"
     } else {
-        "parameter type: string (fixed at start)"
+        "parameter type: string"
     };
     Ok(vec![text(v.doc.clone()), text(kind)])
 }
 
 fn set(p: &Params) -> Answer {
     let v = find(p)?;
+    change(v, &p.opt_text(2).unwrap_or_default())
+}
+
+fn set_number(p: &Params) -> Answer {
+    let v = find(p)?;
     if v.set(p.int(2, "value")?) {
-        Ok(vec![])
-    } else {
-        Err(fixed(v))
+        return Ok(vec![]);
     }
+    let what = format!("{}.{} is a text: set it with cfg.sets", v.group, v.name);
+    Err(Fault::new(400, what))
 }
 
 fn set_text(p: &Params) -> Answer {
     let v = find(p)?;
-    match p.opt_int(2) {
-        Some(n) if v.set(n) => Ok(vec![]),
-        _ => Err(fixed(v)),
-    }
+    change(v, &p.text(2, "value")?)
 }
 
-fn fixed(v: &CfgVar) -> Fault {
-    Fault::new(
-        400,
-        format!(
-            "{}.{} is a text, fixed at start: change it in the configuration",
-            v.group, v.name
-        ),
-    )
+/// Sets a number or a text, whichever it is.
+fn change(v: &CfgVar, value: &str) -> Answer {
+    if !v.is_number() {
+        v.set_text(value).map_err(|e| Fault::new(500, e))?;
+        return Ok(vec![]);
+    }
+    let n = value.trim().parse().map_err(|_| {
+        let what = format!("{}.{} is a number, not \"{value}\"", v.group, v.name);
+        Fault::new(400, what)
+    })?;
+    v.set(n);
+    Ok(vec![])
 }
 
 fn reset(p: &Params) -> Answer {
@@ -212,7 +218,7 @@ fn reset(p: &Params) -> Answer {
 }
 
 fn delay(p: &Params) -> Answer {
-    let (v, n) = (find(p)?, p.int(2, "value")?);
+    let (v, n) = (find(p)?, p.text(2, "value")?);
     DELAYED.with_borrow_mut(|d| {
         d.retain(|(o, _)| !std::ptr::eq(*o, v));
         d.push((v, n));
@@ -222,18 +228,18 @@ fn delay(p: &Params) -> Answer {
 
 fn commit(_: &Params) -> Answer {
     for (v, n) in DELAYED.take() {
-        v.set(n);
+        change(v, &n)?;
     }
     Ok(vec![])
 }
 
 fn diff(_: &Params) -> Answer {
-    let row = |(v, n): &(&CfgVar, i64)| {
+    let row = |(v, n): &(&CfgVar, String)| {
         fields([
             ("group name", text(v.group.clone())),
             ("variable name", text(v.name.clone())),
             ("old value", shown(v)),
-            ("new value", Value::Int(*n)),
+            ("new value", text(n.clone())),
         ])
     };
     Ok(DELAYED.with_borrow(|d| d.iter().map(row).collect()))

@@ -14,7 +14,9 @@ use olelo_core::net::Proto;
 use olelo_core::net::socket::host_text;
 use olelo_core::pv::{Spec, pv};
 use olelo_core::route::ctx::Ctx;
-use olelo_core::route::function::{ANY, BRANCH, FAILURE, ONREPLY, REQUEST, ScriptError, function};
+use olelo_core::route::function::{
+    ANY, BRANCH, EVENT, FAILURE, ONREPLY, REQUEST, ScriptError, function,
+};
 use olelo_core::route::module::{IntParam, Module, StrParam, param_int, param_str};
 use olelo_core::route::value::Val;
 use olelo_core::rpc::rpc;
@@ -42,7 +44,7 @@ static ALIAS_NAME: StrParam = StrParam::new("alias");
 
 /// The module.
 pub fn module() -> Module {
-    let any = REQUEST | ONREPLY | BRANCH | FAILURE;
+    let any = EVENT | REQUEST | ONREPLY | BRANCH | FAILURE;
     with_params(Module::new("nathelper"))
         .doc("Clients behind NATs: recognised, their addresses corrected, kept reachable.")
         .init(init)
@@ -59,10 +61,10 @@ pub fn module() -> Module {
         .function(function("set_contact_alias", |c: &mut Ctx| set_contact_alias(c, false)).routes(any).doc("Adds ;alias with the source address to Contact."))
         .function(function("set_contact_alias_trim", |c: &mut Ctx| set_contact_alias(c, true)).routes(any).doc("The same, in place of an alias that is there."))
         .function(function("set_contact_alias_cfg", |c: &mut Ctx, t: Option<i64>| set_contact_alias(c, t == Some(1))).native_only().cfg("set_contact_alias").args(["trim"]).routes(any).doc("As KSR.nathelper.set_contact_alias."))
-        .function(function("handle_ruri_alias", |c: &mut Ctx| handle_ruri_alias(c, 0)).routes(REQUEST | BRANCH).doc("Takes ;alias out of the request URI and sends there. 2: there is none."))
-        .function(function("handle_ruri_alias_mode", handle_ruri_alias).args(["mode"]).routes(REQUEST | BRANCH).doc("The same; mode 1 takes the last alias."))
-        .function(function("handle_ruri_alias_cfg", |c: &mut Ctx, m: Option<i64>| handle_ruri_alias(c, m.unwrap_or(0))).native_only().cfg("handle_ruri_alias").args(["mode"]).routes(REQUEST | BRANCH).doc("As KSR.nathelper.handle_ruri_alias."))
-        .function(function("set_alias_to_pv", set_alias_to_pv).cfg("set_alias_to_pv").args(["pv"]).routes(ANY).doc("Puts the URI that Contact's alias stands for into a pseudo-variable."))
+        .function(function("handle_ruri_alias", |c: &mut Ctx| handle_ruri_alias(c, 0)).routes(REQUEST | BRANCH | EVENT).doc("Takes ;alias out of the request URI and sends there. 2: there is none."))
+        .function(function("handle_ruri_alias_mode", handle_ruri_alias).args(["mode"]).routes(REQUEST | BRANCH | EVENT).doc("The same; mode 1 takes the last alias."))
+        .function(function("handle_ruri_alias_cfg", |c: &mut Ctx, m: Option<i64>| handle_ruri_alias(c, m.unwrap_or(0))).native_only().cfg("handle_ruri_alias").args(["mode"]).routes(REQUEST | BRANCH | EVENT).doc("As KSR.nathelper.handle_ruri_alias."))
+        .function(function("set_alias_to_pv", set_alias_to_pv).cfg("set_alias_to_pv").args(["pv"]).raw(&["pv"]).routes(ANY).doc("Puts the URI that Contact's alias stands for into a pseudo-variable."))
         .function(function("is_rfc1918", |_: &mut Ctx, a: &[u8]| if address::is_private(a) { 1i64 } else { -1 }).cfg("is_rfc1918").args(["address"]).routes(ANY).doc("Whether an address is of a private network."))
         .function(function("fix_nated_register", fix_nated_register).cfg("fix_nated_register").routes(REQUEST).doc("Keeps the source address as a URI in received_avp, for save."))
         .function(function("add_rcv_param", |c: &mut Ctx, f: i64| add_rcv_param(c, f)).args(["in_uri"]).routes(REQUEST).doc("Adds ;received=URI of the source to Contact, or (1) to its URI."))

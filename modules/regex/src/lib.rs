@@ -11,7 +11,7 @@ mod pcre;
 use groups::Limits;
 use olelo_core::error;
 use olelo_core::route::ctx::Ctx;
-use olelo_core::route::function::{BRANCH, FAILURE, ONREPLY, REQUEST, function};
+use olelo_core::route::function::{BRANCH, EVENT, FAILURE, ONREPLY, REQUEST, function};
 use olelo_core::route::module::{IntParam, Module, StrParam, param_int, param_str};
 use olelo_core::rpc::{Answer, Fault, Params, rpc};
 use pcre::{Options, Pcre};
@@ -26,7 +26,7 @@ static EXTENDED: IntParam = IntParam::new(0);
 
 /// The module.
 pub fn module() -> Module {
-    let anywhere = REQUEST | FAILURE | ONREPLY | BRANCH;
+    let anywhere = EVENT | REQUEST | FAILURE | ONREPLY | BRANCH;
     Module::new("regex")
         .doc("Regular expressions in the manner of Perl, given by scripts or kept in a file.")
         .init(init)

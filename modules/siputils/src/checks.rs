@@ -3,7 +3,7 @@
 use crate::{E164_MAX_LEN, yes};
 use olelo_core::net::own;
 use olelo_core::route::ctx::Ctx;
-use olelo_core::route::function::{Function, REQUEST, function};
+use olelo_core::route::function::{EVENT, Function, REQUEST, function};
 use olelo_sip::{HeaderName, Uri, name_of};
 
 pub(crate) fn functions() -> Vec<Function> {
@@ -22,7 +22,7 @@ fn message() -> Vec<Function> {
         function("is_first_hop", |c: &mut Ctx| yes(is_first_hop(c))).doc("Whether no other proxy stands between the sender and us."),
         function("is_first_hop_mode", |c: &mut Ctx, _m: i64| yes(is_first_hop(c))).args(["mode"]).doc("As is_first_hop."),
         function("is_first_hop_any", |c: &mut Ctx, _m: Option<i64>| yes(is_first_hop(c))).native_only().cfg("is_first_hop").args(["mode"]).doc("Whether no other proxy stands between the sender and us."),
-        function("is_user", is_user).cfg("is_user").args(["user"]).routes(REQUEST).doc("Whether the user in the credentials is this one."),
+        function("is_user", is_user).cfg("is_user").args(["user"]).routes(REQUEST | EVENT).doc("Whether the user in the credentials is this one."),
         function("is_gruu", |c: &mut Ctx| is_gruu(c.ruri())).doc("Whether the request URI is a GRUU: 1 public, 2 temporary."),
         function("is_gruu_any", |c: &mut Ctx, u: Option<&[u8]>| is_gruu(u.unwrap_or_else(|| c.ruri()))).native_only().cfg("is_gruu").args(["uri"]).doc("Whether a URI is a GRUU: 1 public, 2 temporary."),
         function("is_supported", |c: &mut Ctx, o: &[u8]| yes(c.msg.has_option_tag(HeaderName::Supported, o))).native_only().cfg("is_supported").args(["option"]).doc("Whether Supported has an option tag."),

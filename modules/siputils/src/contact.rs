@@ -6,11 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use olelo_core::net::Proto;
 use olelo_core::route::ctx::Ctx;
-use olelo_core::route::function::{Function, ONREPLY, REQUEST, function};
+use olelo_core::route::function::{FAILURE, Function, ONREPLY, REQUEST, function};
 use olelo_sip::{NameAddr, Uri, UriBuf};
 
 pub(crate) fn functions() -> Vec<Function> {
-    let routes = REQUEST | ONREPLY;
+    let routes = REQUEST | FAILURE | ONREPLY;
     vec![
         function("encode_contact", |c: &mut Ctx, p: &[u8], h: &[u8]| {
             yes(each(c, |u| encode(u, p, h)))

@@ -4,13 +4,13 @@ use crate::yes;
 use olelo_core::pv::Spec;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{
-    BRANCH, FAILURE, Function, ONREPLY, REQUEST, ScriptError, function,
+    BRANCH, EVENT, FAILURE, Function, ONREPLY, REQUEST, ScriptError, function,
 };
 use olelo_core::route::value::Val;
 use olelo_sip::{Uri, UriBuf};
 
 pub(crate) fn functions() -> Vec<Function> {
-    let in_request = REQUEST | BRANCH | FAILURE;
+    let in_request = REQUEST | BRANCH | FAILURE | EVENT;
     vec![
         function("uri_param", |c: &mut Ctx, p: &[u8]| {
             yes(param(c, p, Want::NoValue))

@@ -235,7 +235,7 @@ pub fn module() -> Module {
         .function(function("send_reply_mode", send_reply_mode).cfg("send_reply_mode").args(["code", "reason", "mode"]).routes(REQUEST | ONREPLY | FAILURE).doc("As send_reply; `mode` is a sum of 1 (open no connection) and 2 (close the connection)."))
         .function(function("sl_reply_error", reply_error).cfg("sl_reply_error").routes(REQUEST).doc("Tells the sender, without state, what went wrong last."))
         .function(function("send_reply_error", send_reply_error).cfg("send_reply_error").routes(REQUEST | ONREPLY | FAILURE).doc("Tells the sender what went wrong last, through the transaction if there is one."))
-        .function(function("sl_forward_reply", sl_forward_reply).cfg("sl_forward_reply").args(["code", "reason"]).routes(CORE_ONREPLY).doc("Forwards the reply now, with another code of its class or another reason."))
+        .function(function("sl_forward_reply", sl_forward_reply).cfg("sl_forward_reply").args(["code", "reason"]).routes(ONREPLY).doc("Forwards the reply now, with another code of its class or another reason."))
         .param(param_int("default_code", &DEFAULT_CODE).doc("Code of an error reply where nothing is known."))
         .param(param_str("default_reason", &DEFAULT_REASON).doc("Reason of an error reply where nothing is known."))
         .param(param_int("bind_tm", &BIND_TM).doc("Reply through the transaction where there is one."))

@@ -83,7 +83,7 @@ fn creating() -> Vec<Function> {
         function("t_check_trans", t_check_trans).cfg("t_check_trans").routes(REQUEST | ONREPLY | BRANCH).doc("Does the message belong to a transaction? 0 where it is dealt with: sent again, or the ACK of a negative reply."),
         function("t_lookup_request", t_lookup_request).cfg("t_lookup_request").routes(REQUEST).doc("Whether the request has a transaction."),
         function("t_lookup_cancel", |c: &mut Ctx| t_lookup_cancel(c, None)).cfg("t_lookup_cancel").routes(REQUEST).doc("Whether the INVITE of this CANCEL has a transaction."),
-        function("t_lookup_cancel_flags", |c: &mut Ctx, f: i64| t_lookup_cancel(c, Some(f))).args(["flags"]).routes(REQUEST).doc("As t_lookup_cancel; 1 takes over the INVITE's message flags."),
+        function("t_lookup_cancel_flags", |c: &mut Ctx, f: i64| t_lookup_cancel(c, Some(f))).cfg("t_lookup_cancel").args(["flags"]).routes(REQUEST).doc("As t_lookup_cancel; 1 takes over the INVITE's message flags."),
         function("t_retransmit_reply", t_retransmit_reply).cfg("t_retransmit_reply").routes(REQUEST).doc("Repeats the last reply."),
         function("t_exists", |c: &mut Ctx| rc(node(c).is_some() || lookup::request(c).is_some())).cfg("t_exists").routes(ANY).doc("Whether the message has a transaction."),
         function("t_clean", |_: &mut Ctx| { timers::clean(); TRUE }).cfg("t_clean").doc("Removes transactions that are far too old."),
@@ -145,11 +145,13 @@ fn switches() -> Vec<Function> {
         .args(["on"])
         .routes(SETTERS)
         .doc("Send no ACK for a 2xx to a local INVITE."),
-        function("t_set_disable_failover", |_: &mut Ctx, _: i64| TRUE)
-            .cfg("t_set_disable_failover")
-            .args(["on"])
-            .routes(SETTERS)
-            .doc("There is no DNS failover to turn off."),
+        function("t_set_disable_failover", |c: &mut Ctx, on: i64| {
+            set_flag(c, flag::NO_FAILOVER, on != 0)
+        })
+        .cfg("t_set_disable_failover")
+        .args(["on"])
+        .routes(SETTERS)
+        .doc("Only the first address of a destination is tried; see use_dns_failover."),
         function("t_set_no_e2e_cancel_reason", |c: &mut Ctx, on: i64| {
             set_flag(c, flag::NO_CANCEL_REASON, on != 0)
         })
@@ -274,6 +276,7 @@ fn relay_to(ctx: &mut Ctx, proxy: Option<&str>, flags: i64) -> i64 {
     let to = Target {
         no_100: flags & 1 != 0,
         no_internal_reply: flags & 2 != 0,
+        no_failover: flags & 4 != 0,
         ..to
     };
     relay::relay(ctx, &to)

@@ -9,6 +9,7 @@ use olelo_core::route::registry::Registry;
 pub fn everything() -> Registry {
     let modules: Vec<Module> = std::iter::once(olelo_core::exports::module())
         .chain(olelo_modules::ALL.iter().map(|(_, m)| m()))
+        .chain([olelo_modules::native::module()])
         .collect();
     Registry::new(modules)
 }
@@ -50,6 +51,9 @@ pub fn run(what: &Print) -> u8 {
     0
 }
 
+/// What the configuration takes beside parameters with a value of their own.
+const DIRECTIVES: [&str; 4] = ["mpath", "loadpath", "cfgengine", "domain"];
+
 /// One name per line: kind, name, module.
 fn exports() {
     let r = everything();
@@ -88,6 +92,10 @@ fn exports() {
                 .map(|s| format!("stat\t{}\t{}", s.full_name(), m.name)),
         );
     }
+    // Words of the native language itself.
+    let words = olelo_modules::native::WORDS.iter();
+    lines.extend(words.map(|w| format!("cfg\t{w}\tcore")));
+    lines.extend(DIRECTIVES.iter().map(|d| format!("core_param\t{d}")));
     lines.extend(
         olelo_cfg::params::CORE_PARAMS
             .iter()

@@ -9,8 +9,37 @@ use std::fmt::Write;
 pub fn text(language: &str, r: &Registry) -> Result<String, String> {
     match language {
         "lua" => Ok(lua(r)),
-        other => Err(format!("no stubs for \"{other}\"; this build has: lua")),
+        "native" => Ok(native(r)),
+        other => Err(format!(
+            "no stubs for \"{other}\"; this build has: lua, native"
+        )),
     }
+}
+
+/// One line per function of the native language: its call, where it may stand, what it does.
+fn native(r: &Registry) -> String {
+    let mut lines = Vec::new();
+    for (_, f, m) in r.functions() {
+        let args: Vec<String> = f
+            .params
+            .iter()
+            .map(|p| {
+                let mark = if p.optional { "?" } else { "" };
+                format!("{}{mark}: {}", p.name, p.kind.name())
+            })
+            .collect();
+        for name in &f.cfg {
+            lines.push(format!(
+                "{name}({})\t{}\t{}\t{}\n",
+                args.join(", "),
+                m.name,
+                f.routes.names(),
+                f.doc
+            ));
+        }
+    }
+    lines.sort();
+    lines.concat()
 }
 
 /// EmmyLua/LuaLS annotations.
