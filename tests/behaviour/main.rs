@@ -14,6 +14,7 @@ mod ipv6;
 mod media_relays;
 mod modules_misc;
 mod native;
+mod native_routes;
 mod native_values;
 mod pseudo_variables;
 mod register;
