@@ -7,6 +7,7 @@ mod conformance;
 mod control;
 mod core_script;
 mod debugging;
+mod dns;
 mod engines_agree;
 mod framing;
 mod http;

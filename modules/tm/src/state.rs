@@ -69,6 +69,8 @@ pub mod leg_flag {
     pub const RELIABLE: u16 = 64;
     /// Its branch failure route is to run.
     pub const BRANCH_FAILURE: u16 = 128;
+    /// There are more places to try.
+    pub const MORE: u16 = 256;
 }
 
 /// The UAS side.
