@@ -10,7 +10,12 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-const RELAY: &str = "request_route { if (is_method(\"INVITE\")) t_set_fr(0, 700); t_relay(); }";
+const RELAY: &str = r#"request_route {
+    if (is_method("INVITE")) t_set_fr(0, 700);
+    if (is_present_hf("X-Only-One")) t_set_disable_failover(1);
+    if (is_present_hf("X-Flags")) { t_relay_to("0x04"); exit; }
+    t_relay();
+}"#;
 
 /// What a name server has.
 #[derive(Clone)]
@@ -215,12 +220,26 @@ fn a_503_leads_on_and_another_failure_does_not() {
         phone.answer(&r, 503, "No", "");
     }
     assert_eq!(caller.final_reply().status(), 500);
+    // The script wants none.
+    for header in ["X-Only-One: 1\r\n", "X-Flags: 4\r\n"] {
+        caller.send(caller.request("OPTIONS", "sip:b@pbx.test", header, ""));
+        let r = one.expect("OPTIONS");
+        one.answer(&r, 503, "No", "");
+        assert_eq!(caller.final_reply().status(), 500);
+    }
     // Without failover a 503 is the end.
     server.call("cfg.set_now_int", &["core", "use_dns_failover", "0"]);
     caller.send(caller.request("OPTIONS", "sip:b@pbx.test", "", ""));
     let r = one.expect("OPTIONS");
     one.answer(&r, 503, "No", "");
     assert_eq!(caller.final_reply().status(), 500);
+    // The next that the second place gets is what is meant for it.
+    let direct = format!("sip:b@{}", two.addr);
+    caller.send(caller.request("OPTIONS", &direct, "", ""));
+    let r = two.expect("OPTIONS");
+    assert_eq!(r.ruri(), direct.as_bytes());
+    two.answer(&r, 200, "OK", "");
+    assert_eq!(caller.final_reply().status(), 200);
 }
 
 #[test]
@@ -349,7 +368,12 @@ fn who_does_not_answer_is_avoided() {
 #[test]
 fn names_given_by_hand_lead_somewhere_until_they_are_deleted() {
     let dns = name_server();
-    let server = start(Setup::native(RELAY), &dns);
+    let given =
+        "modparam(\"corex\", \"dns_cache\", \"type=A;name=given.test;addr=127.0.0.1;flags=2\")";
+    let server = start(Setup::native(RELAY).cfg(given), &dns);
+    let given = server.call("dns.lookup", &["A", "given.test"]);
+    assert_eq!(text(&given[0], "permanent"), "yes");
+    server.call("dns.delete_a", &["given.test"]);
     let mut phone = Phone::udp("b", server.addr);
     let mut caller = Phone::udp("a", server.addr);
     let uri = format!("sip:b@hand.test:{}", phone.addr.port());
@@ -433,4 +457,30 @@ fn a_stateless_relay_goes_to_the_first_place() {
         one.answer(&r, 200, "OK", "");
         assert_eq!(caller.final_reply().status(), 200);
     }
+}
+
+#[test]
+fn a_place_that_cannot_be_sent_to_leads_on_at_once() {
+    let dns = name_server();
+    let cfg = "use_dns_failover=yes\nuse_dst_blocklist=yes\ndst_blocklist_udp_imask=2";
+    let server = start(Setup::native(RELAY).cfg(cfg).children(1), &dns);
+    let mut alive = Phone::udp("b", server.addr);
+    // Nothing can be sent to port 0.
+    dns.has(pbx("_sip._udp.pbx.test", 0, alive.addr.port()));
+    let mut caller = Phone::udp("a", server.addr);
+    // Many at once: they are sent in batches, whose failures show only at the end.
+    const MANY: usize = 12;
+    for _ in 0..MANY {
+        caller.send(caller.request("OPTIONS", "sip:b@pbx.test", "", ""));
+    }
+    for _ in 0..MANY {
+        let r = alive.expect("OPTIONS");
+        assert!(branch(&r).ends_with(".1"));
+        alive.answer(&r, 200, "OK", "");
+        assert_eq!(caller.final_reply().status(), 200);
+    }
+    assert!(
+        server.call("dst_blocklist.view", &[]).is_empty(),
+        "the mask says so"
+    );
 }

@@ -127,7 +127,7 @@ pub fn add(proto: Option<Proto>, addr: SocketAddr, flags: u8, seconds: i64) -> b
     let same = |o: &Entry| o.proto == proto && o.addr == addr;
     let old: Option<NodeId> = guard
         .iter()
-        .find(|v| decode(&v).is_some_and(|o| same(&o)))
+        .find(|v| decode(v).is_some_and(|o| same(&o)))
         .map(|v| v.id());
     if let Some(id) = old {
         return guard.replace(id, &[&encode(&e)], Vec::new()).is_ok();

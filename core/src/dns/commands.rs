@@ -296,7 +296,7 @@ fn summary(e: &Entry) -> Vec<Value> {
         int(1),
         int(left(e.expires)),
         int(since(e.last_used)),
-        int(u64::from(e.flags)),
+        int(u64::from(e.flags & (cache::NEGATIVE | cache::PERMANENT))),
     ]
 }
 

@@ -16,6 +16,9 @@ pub const MOST_PLACES: usize = 12;
 /// Most records of one set that are looked into.
 const MOST_RECORDS: usize = 16;
 
+/// How often silence about a server makes another be tried.
+const MOST_SILENCES: usize = 2;
+
 /// What a URI says about where it leads.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
@@ -27,12 +30,15 @@ pub struct Host<'a> {
     pub proto: Option<Proto>,
 }
 
+/// What there is, or why nobody knows.
+pub type Answer<T> = Result<Vec<T>, Unanswered>;
+
 /// How to find out.
 pub struct Means<'a> {
     /// Records of a name.
-    pub records: &'a dyn Fn(&str, Kind) -> Result<Vec<Record>, Unanswered>,
+    pub records: &'a dyn Fn(&str, Kind) -> Answer<Record>,
     /// Addresses of a name that this transport can reach.
-    pub addresses: &'a dyn Fn(&str, Proto) -> Result<Vec<IpAddr>, Unanswered>,
+    pub addresses: &'a dyn Fn(&str, Proto) -> Answer<IpAddr>,
     /// The hosts file has the name.
     pub in_hosts: &'a dyn Fn(&str) -> bool,
     /// There is a socket of this transport.
@@ -181,6 +187,7 @@ impl Found<'_> {
         }
         let any = !all.is_empty();
         let mut why = None;
+        let mut unanswered = 0;
         for r in all.into_iter().take(MOST_RECORDS) {
             let Record::Srv { port, target, .. } = r else {
                 continue;
@@ -191,6 +198,11 @@ impl Found<'_> {
             }
             if let Err(e) = self.addresses(&target, proto, port) {
                 why = Some(e);
+                unanswered += 1;
+            }
+            // Each silence is a wait: what was found must do.
+            if unanswered == MOST_SILENCES || unanswered > 0 && !self.places.is_empty() {
+                break;
             }
         }
         match why {
@@ -241,6 +253,12 @@ mod tests {
             .naptr("direct.test", 0, 1, "a", "SIP+D2U", "h2.one.test")
             .a("hosted.test", [192, 0, 2, 50])
             .srv("_sip._udp.hosted.test", 1, 1, 5099, "h1.one.test")
+            .srv("_sip._udp.half.test", 1, 1, 1, "x.down.test")
+            .srv("_sip._udp.half.test", 2, 1, 5070, "h1.one.test")
+            .srv("_sip._udp.half.test", 3, 1, 5070, "h2.one.test")
+            .srv("_sip._udp.dead.test", 1, 1, 1, "x.down.test")
+            .srv("_sip._udp.dead.test", 2, 1, 1, "y.down.test")
+            .srv("_sip._udp.dead.test", 3, 1, 5070, "h1.one.test")
             .fails("down.test")
     }
 
@@ -365,6 +383,21 @@ mod tests {
                 None,
                 "silence",
                 "SRV:_sip._udp.down.test",
+            ),
+            // Silence about a server is a wait, of which there are few.
+            (
+                "half.test",
+                None,
+                udp,
+                "udp:192.0.2.1:5070",
+                "SRV:_sip._udp.half.test A:x.down.test A:h1.one.test",
+            ),
+            (
+                "dead.test",
+                None,
+                udp,
+                "silence",
+                "SRV:_sip._udp.dead.test A:x.down.test A:y.down.test",
             ),
         ];
         for (name, port, proto, want, asked) in rows {

@@ -205,7 +205,8 @@ fn end_of_aliases(found: &[Found], name: &str) -> String {
 
 /// Remembers an answer, each name and type by itself; that there is nothing at its end, too.
 fn keep(found: &[Found], end: &str, kind: Kind) {
-    let mut sets: Vec<(&str, Kind, Vec<(u32, Record)>)> = Vec::new();
+    type Set<'a> = (&'a str, Kind, Vec<(u32, Record)>);
+    let mut sets: Vec<Set<'_>> = Vec::new();
     for f in found {
         let of = f.record.kind();
         let entry = (f.ttl, f.record.clone());
@@ -275,7 +276,7 @@ mod tests {
         let ip = Record::Address([192, 0, 2, 9].into());
         for name in ["www.alias.test", "web.alias.test", "host.alias.test"] {
             let found = of_full_name(&c, name.into(), Kind::A).unwrap();
-            assert_eq!(found, [ip.clone()], "{name}");
+            assert_eq!(found, std::slice::from_ref(&ip), "{name}");
         }
         assert_eq!(
             of_full_name(&c, "www.alias.test".into(), Kind::Aaaa),

@@ -21,6 +21,11 @@ use olelo_core::timer::monotonic_ms;
 use olelo_sip::{HeaderName, Message, Method};
 use zerocopy::{FromBytes, IntoBytes};
 
+/// The script wants none (`t_set_disable_failover`).
+pub fn is_off(id: NodeId) -> bool {
+    Open::node(id).is_some_and(|o| o.tx.head.has(flag::NO_FAILOVER))
+}
+
 /// Packs the places that come after the first, for the attributes of leg `index`.
 pub fn pack(ctx: &Ctx, id: NodeId, index: usize, rest: &[Dst]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -42,7 +47,10 @@ pub fn pack(ctx: &Ctx, id: NodeId, index: usize, rest: &[Dst]) -> Vec<u8> {
 pub fn next(open: &mut Open, at: usize, ours: bool) -> Option<usize> {
     let old = *open.tx.legs.get(at)?;
     let stays = open.tx.head.answered()
-        || open.tx.head.has(flag::CANCELED | flag::RELEASED)
+        || open
+            .tx
+            .head
+            .has(flag::CANCELED | flag::RELEASED | flag::NO_FAILOVER)
         || old.has(leg_flag::CANCELED | leg_flag::CANCEL_WANTED)
         || open.is_busy() && !ours;
     if !old.has(leg_flag::MORE) || !old.is_active() || stays || open.tx.legs.len() >= MAX_LEGS {
@@ -165,8 +173,10 @@ pub fn go_on(id: NodeId, mut at: usize, ours: bool) -> Result<(), usize> {
     }
 }
 
-/// A stream connection did not open: the hook for what waited for it.
-pub fn connection_failed(_dst: &Dst, bytes: &[u8]) {
+/// A request that was taken over to be sent was not: the hook for messages that waited for a
+/// connection or for the end of a batch. A request that was sent before and is only repeated is left
+/// to its timers.
+pub fn not_sent(_dst: &Dst, bytes: &[u8]) {
     let Ok(msg) = Message::from_bytes(bytes) else {
         return;
     };
@@ -175,8 +185,12 @@ pub fn connection_failed(_dst: &Dst, bytes: &[u8]) {
     let Some((id, at)) = leg.and_then(ids::parse_branch) else {
         return;
     };
-    let waits = |o: &Open| o.tx.legs.get(at).map(|l| l.state()) == Some(LegState::Calling);
-    if Open::node(id).is_some_and(|o| waits(&o)) {
+    let is_new = |o: &Open| {
+        let t1 = o.tx.head.t1;
+        let leg = o.tx.legs.get(at);
+        leg.is_some_and(|l| l.state() == LegState::Calling && l.interval == t1)
+    };
+    if Open::node(id).is_some_and(|o| is_new(&o)) {
         unsent(id, at, false);
     }
 }

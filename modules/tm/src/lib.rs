@@ -209,7 +209,7 @@ fn init() -> Result<(), String> {
     hooks::SCRIPT_FAILED.add(script_failed);
     hooks::POST_SCRIPT.add(script_ended);
     hooks::LOCAL_REPLY.add(stateless_reply_sent);
-    hooks::UNSENT.add(failover::connection_failed);
+    hooks::UNSENT.add(failover::not_sent);
     olelo_sl::STATEFUL.add(reply_of_sl);
     olelo_sl::STATEFUL_TAG.add(|ctx| mine::node(ctx).map(|id| ids::to_tag(id).into_bytes()));
     timer::every("tm timers", 10, Pace::Fast, timers::tick);

@@ -37,6 +37,8 @@ pub struct Target {
     pub no_100: bool,
     /// Send no reply where relaying fails.
     pub no_internal_reply: bool,
+    /// Only the first address of a destination is tried.
+    pub no_failover: bool,
     /// It is a copy: replies are nobody's business.
     pub replicate: bool,
 }
@@ -249,7 +251,10 @@ fn run_and_build(
     {
         return Ok(None);
     }
-    let (mut dst, places) = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
+    let (mut dst, mut places) = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
+    if !places.is_empty() && (to.no_failover || failover::is_off(id)) {
+        places.clear();
+    }
     for h in olelo_core::hooks::FORWARD.list() {
         h(ctx, &dst);
     }

@@ -49,6 +49,8 @@ pub mod flag {
     pub const REPEAT_2XX: u32 = 1 << 17;
     /// A reply route is to run for replies (some leg names one).
     pub const HAS_REPLY: u32 = 1 << 18;
+    /// No leg goes on to another address of its name.
+    pub const NO_FAILOVER: u32 = 1 << 19;
 }
 
 /// Flags of a leg.
