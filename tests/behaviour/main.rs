@@ -8,6 +8,7 @@ mod control;
 mod core_script;
 mod debugging;
 mod engines_agree;
+mod field;
 mod framing;
 mod http;
 mod ipv6;
