@@ -49,6 +49,11 @@ pub(crate) fn create(config: &CoreConfig, registry: &Registry) {
         "level of the log",
         &crate::log::DEBUG,
     )];
+    crate::dns::params::apply(config);
+    for s in crate::dns::params::ALL.iter().filter(|s| s.dynamic) {
+        share(s.value);
+        all.push(number("core", s.name, s.doc, s.value));
+    }
     for m in registry.modules() {
         for p in m.params.iter().filter(|p| p.dynamic) {
             if let ParamTarget::Int(i) = p.target {

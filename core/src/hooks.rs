@@ -68,6 +68,9 @@ pub static LOCAL_REPLY: Hook<LocalReply> = Hook::new();
 pub type LocalReply = fn(&mut Ctx, u16, &str, &[u8]);
 /// A request is about to be built for this destination: the last moment to edit it for one branch.
 pub static FORWARD: Hook<fn(&mut Ctx, &crate::net::Dst)> = Hook::new();
+/// A message was taken over to be sent and could not be: the connection to its destination did not
+/// open, or the kernel refused it at the end of a batch. Runs in the process that found out.
+pub static UNSENT: Hook<fn(&crate::net::Dst, &[u8])> = Hook::new();
 /// A message came over a stream whose first line says HTTP. It is given with whether it could be
 /// indexed; true: it has been dealt with.
 pub static HTTP: Hook<fn(&mut Ctx, bool) -> bool> = Hook::new();

@@ -200,6 +200,27 @@ fn a_reload_takes_up_routes_defines_and_includes() {
 }
 
 #[test]
+fn a_reload_sets_parameters_that_can_change() {
+    let text = |gw: &str| {
+        format!(
+            "pstn.gw = \"{gw}\" desc \"gateway\"\nrequest_route {{\n  sl_send_reply(\"200\", \"$sel(cfg_get.pstn.gw)\");\n}}\n"
+        )
+    };
+    let server = Setup::native(&text("one")).start();
+    let mut phone = Phone::udp("a", server.addr);
+    assert_eq!(ask(&mut phone), "one");
+    server.write_script(&text("two"));
+    server.call("cfg.reload_routes", &[]);
+    assert_eq!(ask(&mut phone), "two");
+    // What an operator has set stays until the file says something new.
+    server.call("cfg.sets", &["pstn", "gw", "three"]);
+    server.call("cfg.reload_routes", &[]);
+    assert_eq!(ask(&mut phone), "three");
+    server.call("cfg.rollback", &["1"]);
+    assert_eq!(ask(&mut phone), "one");
+}
+
+#[test]
 fn a_reload_of_what_can_not_serve_is_refused_with_the_reason() {
     let server = Setup::native(&routes("1")).start();
     let mut phone = Phone::udp("a", server.addr);
@@ -216,8 +237,8 @@ fn a_reload_of_what_can_not_serve_is_refused_with_the_reason() {
             "tmrec",
         ),
         (
-            "modparam(\"tm\", \"fr_timer\", 1234)\nrequest_route {\n  exit;\n}\n",
-            "modparam tm fr_timer: 1234 is new",
+            "modparam(\"usrloc\", \"hash_size\", 5)\nrequest_route {\n  exit;\n}\n",
+            "modparam usrloc hash_size: 5 is new",
         ),
     ] {
         server.write_script(text);

@@ -23,7 +23,7 @@ pub fn module() -> Module {
         .event("core:pre-routing", "a message is about to be routed")
         .event("core:receive-parse-error", "a message can't be read")
         .event("core:worker-one-init", "the first worker is ready")
-        .init(crate::rpc::core_cmds::init);
+        .init(init);
     let functions = [
         log::functions(),
         message::functions(),
@@ -37,11 +37,19 @@ pub fn module() -> Module {
     let m = crate::rpc::core_cmds::all()
         .into_iter()
         .fold(m, Module::rpc);
+    let m = crate::dns::commands().into_iter().fold(m, Module::rpc);
     let m = crate::stats::messages::all()
         .into_iter()
         .fold(m, Module::stat);
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
+    let m = crate::dns::STATS.iter().fold(m, |m, s| m.stat(s));
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
+}
+
+/// What the core shares among all processes.
+fn init() -> Result<(), String> {
+    crate::dns::init()?;
+    crate::rpc::core_cmds::init()
 }
 
 /// Functions of the core whose native names belong to the module `kex`, for that module to export.

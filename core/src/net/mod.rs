@@ -219,8 +219,11 @@ pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
         Proto::Tcp => tcp::send(dst, bytes),
         p => Err(SendError::NoSocket(p.name())),
     };
-    if r.is_err() {
+    if let Err(e) = &r {
         ERR_SEND.inc();
+        if let SendError::Io { .. } = e {
+            crate::dns::blocklist::failed(dst, crate::dns::blocklist::reason::SEND);
+        }
     }
     r
 }

@@ -8,6 +8,7 @@
 use super::socket::Listen;
 use super::tcp_conn::{Conn, ConnError, Input};
 use super::{ConnId, Dst, Proto, SendError, SendFlags, SocketId};
+use crate::dns::blocklist;
 use crate::route::ctx::Received;
 use crate::stats::Stat;
 use crate::timer::monotonic_ms;
@@ -15,6 +16,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use olelo_mem::heap::{Blob, Tag};
 use olelo_mem::queue::Queue;
 use olelo_mem::table::Table;
+use olelo_sip::framing::{Frame, Framer};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -212,6 +214,8 @@ struct Worker {
     next: u32,
     /// What this worker has added to [`WRITE_QUEUED`].
     queued: i64,
+    /// What waited for connections that did not open.
+    unsent: Vec<(Dst, Vec<u8>)>,
 }
 
 /// A connection that bytes can be sent on.
@@ -263,6 +267,7 @@ pub fn event_loop(
         conns: HashMap::new(),
         next,
         queued: 0,
+        unsent: Vec::new(),
     }));
     let mut events = vec![EpollEvent::empty(); 64];
     let mut swept = monotonic_ms();
@@ -275,6 +280,7 @@ pub fn event_loop(
             })
         });
         let mut input = Vec::new();
+        let mut unsent = Vec::new();
         WORKER.with_borrow_mut(|w| {
             let Some(w) = w else { return };
             for e in &events[..n] {
@@ -297,15 +303,39 @@ pub fn event_loop(
                 w.sweep(now);
                 w.take_posts();
             }
+            unsent = std::mem::take(&mut w.unsent);
         });
         // Routing may send on these very connections, so the worker is not borrowed here.
         super::udp::hold();
         for (rcv, bytes) in input {
             route(rcv, &bytes);
         }
+        for (dst, bytes) in unsent {
+            not_sent(&dst, &bytes);
+        }
         super::udp::flush();
     }
     Ok(())
+}
+
+/// Says of each message that waited for a connection that it will not be sent.
+fn not_sent(dst: &Dst, bytes: &[u8]) {
+    let mut framer = Framer::new(bytes.len()).accept_no_content_length(true);
+    let mut rest = bytes;
+    loop {
+        match framer.next(rest) {
+            Frame::KeepAlive(n) => rest = rest.get(n..).unwrap_or_default(),
+            Frame::Message(n) => {
+                let (message, tail) = rest.split_at(n.min(rest.len()));
+                crate::hooks::UNSENT
+                    .list()
+                    .iter()
+                    .for_each(|h| h(dst, message));
+                rest = tail;
+            }
+            _ => return,
+        }
+    }
 }
 
 /// Registers another address for a connection of this worker (`;alias`, `tcp_accept_aliases`).
@@ -585,6 +615,11 @@ impl Worker {
             if let Some(Err(e)) = self.send_here(conn, &dst, b.get(30..).unwrap_or_default()) {
                 super::ERR_SEND.inc();
                 crate::warn!("core", "can't send to tcp:{addr}: {e}");
+                if matches!(e, ConnError::Io(_)) {
+                    blocklist::failed(&dst, blocklist::reason::CONNECT);
+                }
+                let bytes = b.get(30..).unwrap_or_default().to_vec();
+                self.unsent.push((dst, bytes));
             }
         }
     }
@@ -649,9 +684,20 @@ impl Worker {
     }
 
     fn close(&mut self, number: u32, reset: bool) {
-        let Some(c) = self.conns.remove(&number) else {
+        let Some(mut c) = self.conns.remove(&number) else {
             return;
         };
+        if c.connecting {
+            let dst = Dst {
+                proto: Proto::Tcp,
+                addr: c.peer,
+                socket: c.socket,
+                conn: None,
+                flags: SendFlags::default(),
+            };
+            blocklist::failed(&dst, blocklist::reason::CONNECT);
+            self.unsent.push((dst, c.take_output()));
+        }
         if reset {
             RESETS.inc();
         }

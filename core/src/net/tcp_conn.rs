@@ -196,6 +196,11 @@ impl Conn {
         Ok(())
     }
 
+    /// Takes what waits to be sent.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output).into()
+    }
+
     /// How many bytes wait to be sent.
     pub fn waiting(&self) -> usize {
         self.output.len()

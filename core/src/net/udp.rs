@@ -6,7 +6,8 @@
 //! costs less than clearing a 64 KiB buffer before each receive.
 
 use super::socket::Listen;
-use super::{Dst, SendError, SocketId};
+use super::{Dst, SendError, SendFlags, SocketId};
+use crate::dns::blocklist;
 use crate::route::ctx::Received;
 use crate::timer::monotonic_ms;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
@@ -201,8 +202,10 @@ pub fn hold() {
     OUTBOX.with_borrow_mut(|o| o.holding = true);
 }
 
-/// Sends what waits and ends the batch.
+/// Sends what waits and ends the batch. Who made a message that can't be sent hears of it
+/// ([`crate::hooks::UNSENT`]).
 pub fn flush() {
+    let mut unsent = Vec::new();
     OUTBOX.with_borrow_mut(|o| {
         o.holding = false;
         let mut waiting = std::mem::take(&mut o.waiting);
@@ -213,7 +216,7 @@ pub fn flush() {
                 .take(MOST)
                 .take_while(|(s, ..)| s == socket)
                 .count();
-            send_run(*socket, &rest[..n]);
+            send_run(*socket, &rest[..n], &mut unsent);
             rest = &rest[n..];
         }
         for (.., b) in waiting.drain(..) {
@@ -223,6 +226,13 @@ pub fn flush() {
         }
         o.waiting = waiting;
     });
+    for (dst, bytes) in unsent {
+        blocklist::failed(&dst, blocklist::reason::SEND);
+        crate::hooks::UNSENT
+            .list()
+            .iter()
+            .for_each(|h| h(&dst, &bytes));
+    }
 }
 
 /// Most messages sent with one system call.
@@ -234,11 +244,15 @@ thread_local! {
 }
 
 /// Sends messages of one socket, one system call for all of them where that works.
-fn send_run(socket: SocketId, run: &[(SocketId, SocketAddr, Vec<u8>)]) {
+fn send_run(
+    socket: SocketId,
+    run: &[(SocketId, SocketAddr, Vec<u8>)],
+    unsent: &mut Vec<(Dst, Vec<u8>)>,
+) {
     let Some(listen) = crate::server().sockets.get(socket) else {
         return;
     };
-    let one = |(_, addr, bytes): &(SocketId, SocketAddr, Vec<u8>)| {
+    let mut one = |(_, addr, bytes): &(SocketId, SocketAddr, Vec<u8>)| {
         if let Err(e) = listen.fd.send_to(bytes, &(*addr).into()) {
             super::ERR_SEND.inc();
             crate::error!(
@@ -246,6 +260,14 @@ fn send_run(socket: SocketId, run: &[(SocketId, SocketAddr, Vec<u8>)]) {
                 "can't send {} bytes to udp:{addr}: {e}",
                 bytes.len()
             );
+            let dst = Dst {
+                proto: listen.proto,
+                addr: *addr,
+                socket,
+                conn: None,
+                flags: SendFlags::default(),
+            };
+            unsent.push((dst, bytes.clone()));
         }
     };
     let mut sent = 0;
@@ -271,7 +293,7 @@ fn send_run(socket: SocketId, run: &[(SocketId, SocketAddr, Vec<u8>)]) {
     }
     // What the kernel did not take in one go is tried singly, so that one bad destination does not
     // cost the messages behind it.
-    run[sent..].iter().for_each(one);
+    run[sent..].iter().for_each(&mut one);
 }
 
 fn to_std(a: &SockaddrStorage) -> Option<SocketAddr> {

@@ -108,7 +108,7 @@ impl<'a> Compiler<'a> {
     fn at(&self, span: Span) -> At {
         At {
             file: span.file.0,
-            line: self.parsed.sources.locate(span).line as u32,
+            line: self.parsed.sources.locate(span).line,
         }
     }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod marks;
+mod names;
 mod send;
 
 use olelo_core::cfgvars;
@@ -31,16 +32,11 @@ pub fn module() -> Module {
             param_call("alias_subdomains", add_subdomain)
                 .doc("A domain whose subdomains are own names too; [proto:]domain[:port]."),
         )
-        .param(param_ignored(
-            "dns_cache",
-            true,
-            "names are resolved by the system; put fixed ones into /etc/hosts",
-        ))
-        .param(param_ignored(
-            "dns_file",
-            true,
-            "names are resolved by the system; put fixed ones into /etc/hosts",
-        ))
+        .param(
+            param_call("dns_cache", names::add)
+                .doc("A record for the DNS cache: type=A|AAAA|SRV;name=…;addr=…;ttl=…;flags=…, for SRV priority, weight, port."),
+        )
+        .param(param_call("dns_file", names::add_file).doc("A file of such records, one a line."))
         .param(
             param_int("nio_intercept", &NIO_INTERCEPT)
                 .doc("Whether network:msg runs for every packet."),
@@ -61,7 +57,7 @@ pub fn module() -> Module {
         )
         .init(|| {
             own::add_check(is_subdomain);
-            Ok(())
+            names::init()
         })
         .function(
             function(

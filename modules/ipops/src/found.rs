@@ -1,11 +1,10 @@
 //! Answers of name servers as scripts read them: `$dns(id=>addr[0])`, `$srvquery(id=>port[1])`.
 //!
 //! An answer lives with the message, under the id that the script gave it. With
-//! `dns_set_local_ttl` a process also remembers answers for as many seconds; otherwise every query
-//! is asked anew, but for addresses, which the core remembers for a minute.
+//! `dns_set_local_ttl` a process also remembers answers for as many seconds, besides the core's cache,
+//! which all processes share.
 
-use crate::dns::{self, Kind, Record};
-use olelo_core::dns::lookup;
+use olelo_core::dns::{self, Kind, Record, lookup};
 use olelo_core::pv::PvKey;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::value::Val;
@@ -88,7 +87,7 @@ fn asked(name: &str, kind: Kind) -> Result<Vec<Record>, String> {
             return Ok(found);
         }
     }
-    let found = dns::query(name, kind)?;
+    let found = dns::records(name, kind).map_err(|e| e.to_string())?;
     if ttl > 0 {
         KEPT.with_borrow_mut(|k| {
             if k.len() >= MOST_KEPT {

@@ -3,7 +3,6 @@
 //! | file | what it is |
 //! |---|---|
 //! | `address` | texts that are addresses, networks, kinds |
-//! | `dns` | a small resolver for SRV, NAPTR and PTR |
 //! | `found` | answers as scripts read them |
 //!
 //! A question to a name server makes its worker wait, at most two seconds for `srv_query`,
@@ -15,12 +14,10 @@
 #![forbid(unsafe_code)]
 
 mod address;
-mod dns;
 mod found;
 
 use address::Address;
-use dns::Kind;
-use olelo_core::dns::lookup;
+use olelo_core::dns::{self, Kind, lookup};
 use olelo_core::error;
 use olelo_core::pv::{PvKey, Spec, pv_named};
 use olelo_core::route::ctx::Ctx;
@@ -260,7 +257,7 @@ fn host_name<'c>(_: &'c Ctx, key: &PvKey<'_>) -> Val<'c> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dns::Record;
+    use olelo_core::dns::Record;
 
     fn ready() -> Ctx {
         // A pseudo-variable that can be written.

@@ -42,6 +42,8 @@ pub enum Attr {
     Bflags,
     /// Who is told of the end of a local request: module and its data.
     Notify,
+    /// Where a leg goes on to where its place fails, see `failover`.
+    Places,
 }
 
 /// Adds a value; an empty one is left out.

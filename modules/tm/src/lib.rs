@@ -8,6 +8,7 @@
 //! | `relay` | requests go on: legs |
 //! | `received` | replies come in |
 //! | `upstream` | replies made here |
+//! | `failover` | a leg goes on to the next place of its name |
 //! | `failure` | all legs have failed |
 //! | `cancel`, `uac`, `suspend` | CANCEL, local requests, waiting |
 //! | `act`, `timers` | carrying out; the clock |
@@ -26,6 +27,7 @@ mod cancel;
 mod commands;
 mod contacts;
 pub mod events;
+mod failover;
 mod failure;
 mod ids;
 mod lookup;
@@ -207,6 +209,7 @@ fn init() -> Result<(), String> {
     hooks::SCRIPT_FAILED.add(script_failed);
     hooks::POST_SCRIPT.add(script_ended);
     hooks::LOCAL_REPLY.add(stateless_reply_sent);
+    hooks::UNSENT.add(failover::not_sent);
     olelo_sl::STATEFUL.add(reply_of_sl);
     olelo_sl::STATEFUL_TAG.add(|ctx| mine::node(ctx).map(|id| ids::to_tag(id).into_bytes()));
     timer::every("tm timers", 10, Pace::Fast, timers::tick);

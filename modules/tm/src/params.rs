@@ -5,6 +5,7 @@ use crate::machine::Rules;
 use olelo_core::route::module::{
     IntParam, ModParam, StrParam, param_ignored, param_int, param_str,
 };
+use olelo_sip::Method;
 
 macro_rules! ints {
     ($($id:ident $name:literal $default:literal $doc:literal;)*) => {
@@ -50,6 +51,12 @@ ints! {
     REPLY_408_CODE "reply_408_code" 408 "Code of the reply to a request that timed out.";
     DELAYED_REPLY "delayed_reply" 1 "Answer a request whose relaying failed when the script ends, unless the script did.";
     ENABLE_UAC_FR "enable_uac_fr" 0 "Run failure routes for local requests.";
+    BLST_503 "blst_503" 0 "Avoid the source of a 503 for a while (use_dst_blocklist).";
+    BLST_503_DEF "blst_503_def_timeout" 0 "Seconds to avoid it where the 503 has no Retry-After; 0 not at all.";
+    BLST_503_MIN "blst_503_min_timeout" 0 "Fewest seconds to avoid it, whatever Retry-After says.";
+    BLST_503_MAX "blst_503_max_timeout" 3600 "Most seconds to avoid it, whatever Retry-After says.";
+    BLST_METHODS_ADD "blst_methods_add" 1 "Methods whose timeout puts a destination on the blocklist; a sum of 1 INVITE, 2 CANCEL, 4 ACK, 8 BYE, 16 INFO, 32 REGISTER, 64 SUBSCRIBE, 128 NOTIFY, 256 others.";
+    BLST_METHODS_LOOKUP "blst_methods_lookup" 4294967287 "Methods that are not sent to a destination on the blocklist, as in blst_methods_add.";
     EXEC_TIME_CHECK "exec_time_check" 5000 "Warn of a failure route that takes longer than this many milliseconds; 0 never.";
 }
 
@@ -63,6 +70,7 @@ strs! {
     XAVP_CONTACT "xavp_contact" StrParam::unset(), "XAVP with the attributes of each contact.";
     FR_TIMER_AVP "fr_timer_avp" StrParam::unset(), "AVP with seconds that override fr_timer.";
     FR_INV_TIMER_AVP "fr_inv_timer_avp" StrParam::unset(), "AVP with seconds that override fr_inv_timer.";
+    FAILOVER_CODES "failover_reply_codes" StrParam::unset(), "Replies besides 503 after which the next address is tried (use_dns_failover): 'code=403;class=5'.";
     EVENT_CALLBACK "event_callback" StrParam::unset(), "Function that runs for tm:local-request.";
     CB_LRES_SENT "event_callback_lres_sent" StrParam::unset(), "Function that runs for tm:local-response.";
     CB_LOCAL_ACK "evcb_local_ack_sent" StrParam::unset(), "Function that runs for tm:local-ack-sent.";
@@ -73,8 +81,6 @@ pub fn all() -> Vec<ModParam> {
     let mut v = int_params();
     v.extend(str_params());
     let always = "Replies always match by the branch, which names the transaction.";
-    let blocklist = "There is no blocklist of destinations.";
-    let dns = "There is no DNS failover.";
     v.extend([
         param_ignored("reply_matching", false, always),
         param_ignored(
@@ -103,15 +109,16 @@ pub fn all() -> Vec<ModParam> {
             true,
             "ACK and CANCEL carry what RFC 3261 says.",
         ),
-        param_ignored("blst_503", false, blocklist),
-        param_ignored("blst_503_def_timeout", false, blocklist),
-        param_ignored("blst_503_min_timeout", false, blocklist),
-        param_ignored("blst_503_max_timeout", false, blocklist),
-        param_ignored("blst_methods_add", false, blocklist),
-        param_ignored("blst_methods_lookup", false, blocklist),
-        param_ignored("reparse_on_dns_failover", false, dns),
-        param_ignored("dns_reuse_rcv_socket", false, dns),
-        param_ignored("failover_reply_codes", true, dns),
+        param_ignored(
+            "reparse_on_dns_failover",
+            false,
+            "The next address gets the same bytes with another Via.",
+        ),
+        param_ignored(
+            "dns_reuse_rcv_socket",
+            false,
+            "The next address is sent to from the socket that the first would be.",
+        ),
         param_ignored(
             "local_ack_branch_mode",
             false,
@@ -143,6 +150,47 @@ pub fn rules() -> Rules {
         restart_fr: RESTART_FR.is_on(),
         relay_100: RELAY_100.is_on(),
         cancel_method: CANCEL_B_METHOD.get().clamp(0, 2) as u8,
+    }
+}
+
+/// Whether a reply of this status makes a leg go on to the next address of its destination.
+pub fn fails_over(status: u16) -> bool {
+    status == 503 || status >= 300 && FAILOVER_CODES.get().is_some_and(|list| names(list, status))
+}
+
+/// Whether a list like `code=403;class=5` names a status.
+fn names(list: &str, status: u16) -> bool {
+    list.split([';', ',']).any(|item| {
+        let (what, n) = item.split_once('=').unwrap_or(("code", item));
+        match (what.trim(), n.trim().parse::<u16>()) {
+            ("code", Ok(n)) => status == n,
+            ("class", Ok(n)) => status / 100 == n,
+            _ => false,
+        }
+    })
+}
+
+/// Whether a request of this method that nobody answers puts its destination on the blocklist.
+pub fn blocklist_adds(m: Method) -> bool {
+    BLST_METHODS_ADD.get() & method_bit(m) != 0
+}
+
+/// Whether requests of this method avoid what is on the blocklist.
+pub fn blocklist_looked_up(m: Method) -> bool {
+    BLST_METHODS_LOOKUP.get() & method_bit(m) != 0
+}
+
+fn method_bit(m: Method) -> i64 {
+    match m {
+        Method::Invite => 1,
+        Method::Cancel => 2,
+        Method::Ack => 4,
+        Method::Bye => 8,
+        Method::Info => 16,
+        Method::Register => 32,
+        Method::Subscribe => 64,
+        Method::Notify => 128,
+        _ => 256,
     }
 }
 
@@ -185,4 +233,37 @@ pub const DYNAMIC: &[&str] = &[
     "e2e_cancel_reason",
     "relay_100",
     "failure_reply_mode",
+    "blst_503",
+    "blst_503_def_timeout",
+    "blst_503_min_timeout",
+    "blst_503_max_timeout",
+    "blst_methods_add",
+    "blst_methods_lookup",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_listed_by_number_and_class() {
+        for (list, status, want) in [
+            ("code=403;code=488;class=5", 488, true),
+            ("code=403;code=488;class=5", 504, true),
+            ("code=403; class=5", 404, false),
+            ("408,480", 480, true),
+            ("nonsense", 500, false),
+            ("", 500, false),
+        ] {
+            assert_eq!(names(list, status), want, "{list} {status}");
+        }
+        assert!(fails_over(503) && !fails_over(500) && !fails_over(200));
+    }
+
+    #[test]
+    fn only_bye_is_sent_to_what_failed() {
+        assert!(blocklist_looked_up(Method::Invite) && blocklist_looked_up(Method::Options));
+        assert!(!blocklist_looked_up(Method::Bye));
+        assert!(blocklist_adds(Method::Invite) && !blocklist_adds(Method::Options));
+    }
+}

@@ -7,6 +7,7 @@
 use crate::act::{self, Out};
 use crate::attrs::{self, Attr};
 use crate::events::{self, News};
+use crate::failover;
 use crate::ids;
 use crate::mine::{Side, mine};
 use crate::params;
@@ -87,6 +88,7 @@ fn of_leg(ctx: &mut Ctx, open: Open, id: NodeId, leg: usize) {
     }
     let busy = open.is_busy();
     let now = monotonic_ms();
+    let elsewhere = failover::after_reply(&mut open, leg, status);
     let mut todo = open.tx.on_reply(leg, status, now, busy, &params::rules());
     if dropped {
         todo.retain(|d| *d != crate::machine::Do::Forward);
@@ -98,7 +100,11 @@ fn of_leg(ctx: &mut Ctx, open: Open, id: NodeId, leg: usize) {
         stats::RPL_ABSORBED.inc();
     }
     open.commit();
+    failover::unavailable(ctx);
     act::carry_out(id, &head, out, Some(ctx));
+    if let Some(new) = elsewhere {
+        failover::send(id, new);
+    }
 }
 
 fn cancel_reply(mut open: Open, leg: usize, status: u16) {

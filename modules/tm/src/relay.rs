@@ -13,10 +13,10 @@ use crate::params;
 use crate::state::{Leg, MAX_LEGS, Place, flag, leg_flag};
 use crate::store::{LegPiece, Open, Piece};
 use crate::upstream::{self, Answer};
-use crate::{act, cancel};
+use crate::{act, cancel, failover};
 use olelo_core::mem::NodeId;
 use olelo_core::net::reply::{self as core_reply, Fixup};
-use olelo_core::net::target::{self, TargetError};
+use olelo_core::net::target::{self, Hop, TargetError};
 use olelo_core::net::{self, Dst, Proto};
 use olelo_core::route::ctx::{Branch, Ctx};
 use olelo_core::route::engine::Outcome;
@@ -37,6 +37,8 @@ pub struct Target {
     pub no_100: bool,
     /// Send no reply where relaying fails.
     pub no_internal_reply: bool,
+    /// Only the first address of a destination is tried.
+    pub no_failover: bool,
     /// It is a copy: replies are nobody's business.
     pub replicate: bool,
 }
@@ -132,7 +134,7 @@ fn relay_ack(ctx: &mut Ctx, to: &Target) -> i64 {
         return 1;
     }
     match destination(ctx, to) {
-        Ok(dst) if core_reply::forward_request(ctx, &dst) => 1,
+        Ok((dst, _)) if core_reply::forward_request(ctx, &dst) => 1,
         Ok(_) => -1,
         Err(e) => {
             refused(ctx, &e);
@@ -249,7 +251,10 @@ fn run_and_build(
     {
         return Ok(None);
     }
-    let mut dst = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
+    let (mut dst, mut places) = destination(ctx, to).map_err(|e| refused(ctx, &e))?;
+    if !places.is_empty() && (to.no_failover || failover::is_off(id)) {
+        places.clear();
+    }
     for h in olelo_core::hooks::FORWARD.list() {
         h(ctx, &dst);
     }
@@ -281,6 +286,10 @@ fn run_and_build(
         Attr::Path,
         ctx.path.as_deref().unwrap_or_default(),
     );
+    if !places.is_empty() {
+        let rest = failover::pack(ctx, id, index, &places);
+        attrs::put(&mut leg_attrs, Attr::Places, &rest);
+    }
     let mut leg = Leg {
         to: Place::new(&dst),
         bflags: ctx.bflags,
@@ -291,6 +300,9 @@ fn run_and_build(
     }
     if has_branch_failure {
         leg.flags |= leg_flag::BRANCH_FAILURE;
+    }
+    if !places.is_empty() {
+        leg.flags |= leg_flag::MORE;
     }
     Ok(Some(Ready {
         leg,
@@ -419,8 +431,10 @@ fn send_all(ctx: &mut Ctx, id: NodeId, base: usize, ready: &[Ready]) -> Result<(
         }
         if let Err(e) = net::send(&r.dst, &r.bytes) {
             olelo_core::error!("tm", "{e}");
-            failed.push((base + i, 477));
-            continue;
+            if let Err(last) = failover::go_on(id, base + i, true) {
+                failed.push((last, 477));
+                continue;
+            }
         }
         run::FWD_REQUESTS.inc();
     }
@@ -463,26 +477,22 @@ fn head_if_told(id: NodeId, news: &News<'_>) -> Option<crate::state::Head> {
         .flatten()
 }
 
-/// The destination of the leg in `ctx`.
-fn destination(ctx: &Ctx, to: &Target) -> Result<Dst, TargetError> {
-    let came_by = Some(ctx.rcv.socket);
-    let uri = to.uri.as_deref().unwrap_or_else(|| ctx.next_hop());
-    let mut dst = match to.proto {
-        None => target::resolve(uri, ctx.send_socket, came_by)?,
-        Some(proto) => {
-            let u = olelo_sip::Uri::parse(uri)
-                .map_err(|_| TargetError::BadUri(String::from_utf8_lossy(uri).into_owned()))?;
-            let host = String::from_utf8_lossy(u.maddr().unwrap_or(u.host)).into_owned();
-            let port = u.port.filter(|p| *p != 0).unwrap_or(proto.default_port());
-            let ip = target::resolve_host(&host, proto).ok_or(TargetError::Unresolved(host))?;
-            target::to(proto, (ip, port).into(), ctx.send_socket, came_by)?
-        }
+/// The destination of the leg in `ctx`, and those to try where it fails.
+fn destination(ctx: &Ctx, to: &Target) -> Result<(Dst, Vec<Dst>), TargetError> {
+    let hop = Hop {
+        uri: to.uri.as_deref().unwrap_or_else(|| ctx.next_hop()),
+        force: ctx.send_socket,
+        came_by: Some(ctx.rcv.socket),
+        proto: to.proto,
+        avoid_listed: params::blocklist_looked_up(ctx.msg.method()),
     };
+    let (mut dst, mut rest) = target::resolve_all(&hop)?;
     if to.uri.is_none() {
         dst.conn = ctx.dst_conn;
     }
     dst.flags = net::wishes(ctx).request;
-    Ok(dst)
+    rest.iter_mut().for_each(|d| d.flags = dst.flags);
+    Ok((dst, rest))
 }
 
 fn refused(ctx: &mut Ctx, e: &TargetError) -> Refused {
@@ -490,7 +500,7 @@ fn refused(ctx: &mut Ctx, e: &TargetError) -> Refused {
     let why = match e {
         TargetError::BadUri(_) => (478, "Unresolvable destination"),
         TargetError::Unresolved(_) => (478, "Unresolvable destination"),
-        TargetError::NoSocket(_) => (477, upstream::reason_of(477)),
+        TargetError::NoSocket(_) | TargetError::Avoided(_) => (477, upstream::reason_of(477)),
     };
     olelo_sl::set_error(ctx, why.0, why.1);
     why

@@ -145,11 +145,13 @@ fn switches() -> Vec<Function> {
         .args(["on"])
         .routes(SETTERS)
         .doc("Send no ACK for a 2xx to a local INVITE."),
-        function("t_set_disable_failover", |_: &mut Ctx, _: i64| TRUE)
-            .cfg("t_set_disable_failover")
-            .args(["on"])
-            .routes(SETTERS)
-            .doc("There is no DNS failover to turn off."),
+        function("t_set_disable_failover", |c: &mut Ctx, on: i64| {
+            set_flag(c, flag::NO_FAILOVER, on != 0)
+        })
+        .cfg("t_set_disable_failover")
+        .args(["on"])
+        .routes(SETTERS)
+        .doc("Only the first address of a destination is tried; see use_dns_failover."),
         function("t_set_no_e2e_cancel_reason", |c: &mut Ctx, on: i64| {
             set_flag(c, flag::NO_CANCEL_REASON, on != 0)
         })
@@ -274,6 +276,7 @@ fn relay_to(ctx: &mut Ctx, proxy: Option<&str>, flags: i64) -> i64 {
     let to = Target {
         no_100: flags & 1 != 0,
         no_internal_reply: flags & 2 != 0,
+        no_failover: flags & 4 != 0,
         ..to
     };
     relay::relay(ctx, &to)

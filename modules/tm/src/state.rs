@@ -49,6 +49,8 @@ pub mod flag {
     pub const REPEAT_2XX: u32 = 1 << 17;
     /// A reply route is to run for replies (some leg names one).
     pub const HAS_REPLY: u32 = 1 << 18;
+    /// No leg goes on to another address of its name.
+    pub const NO_FAILOVER: u32 = 1 << 19;
 }
 
 /// Flags of a leg.
@@ -69,6 +71,8 @@ pub mod leg_flag {
     pub const RELIABLE: u16 = 64;
     /// Its branch failure route is to run.
     pub const BRANCH_FAILURE: u16 = 128;
+    /// There are more places to try.
+    pub const MORE: u16 = 256;
 }
 
 /// The UAS side.

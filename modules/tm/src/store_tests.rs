@@ -285,3 +285,117 @@ fn a_reply_has_the_body_that_the_script_asked_for() {
     assert!(kept.ends_with("Content-Length: 5\r\n\r\nsorry"), "{kept}");
     open.delete();
 }
+
+#[test]
+fn a_leg_goes_on_to_the_next_place_as_another_branch() {
+    use crate::failover;
+    use crate::ids;
+    use crate::state::{LegState, Place, leg_flag};
+    use olelo_core::net::{Dst, Proto, SendFlags, SocketId};
+    use olelo_sip::{HeaderName, Message};
+    use zerocopy::IntoBytes;
+    let _one = alone();
+    let (_, id) = new("failover");
+    let dst = |proto, n: u8| Dst {
+        proto,
+        addr: ([192, 0, 2, n], 5060).into(),
+        socket: SocketId(0),
+        conn: None,
+        flags: SendFlags::default(),
+    };
+    let branch = |n| ids::branch(id, n);
+    let mut places = Vec::new();
+    for (proto, n) in [(Proto::Udp, 2), (Proto::Tcp, 3)] {
+        let via = format!(
+            "SIP/2.0/{} me{n};branch={};i=1",
+            proto.via_name(),
+            branch(0)
+        );
+        places.extend_from_slice(Place::new(&dst(proto, n)).as_bytes());
+        places.extend_from_slice(&(via.len() as u16).to_le_bytes());
+        places.extend_from_slice(via.as_bytes());
+    }
+    let mut leg_attrs = Vec::new();
+    attrs::put(&mut leg_attrs, Attr::OnReply, b"r");
+    attrs::put(&mut leg_attrs, Attr::Places, &places);
+    let sent = format!(
+        "INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP me1;branch={}\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\nCall-ID: c\r\n\r\nbody",
+        branch(0)
+    );
+    let now = monotonic_ms();
+    let mut open = Open::node(id).unwrap();
+    open.set_mark(None);
+    let leg = Leg {
+        to: Place::new(&dst(Proto::Udp, 1)),
+        bflags: 7,
+        flags: leg_flag::MORE | leg_flag::BRANCH_FAILURE,
+        ..Leg::default()
+    };
+    open.tx.start_leg(leg, now);
+    open.set_leg(0, LegPiece::Sent, sent.as_bytes());
+    open.set_leg(0, LegPiece::Attrs, &leg_attrs);
+    assert!(open.commit());
+
+    let mut open = Open::node(id).unwrap();
+    open.set_mark(Some((Mark::Busy, 1)));
+    assert_eq!(
+        failover::next(&mut open, 0, false),
+        None,
+        "a script decides"
+    );
+    open.set_mark(None);
+    assert_eq!(failover::after_reply(&mut open, 0, 486), None);
+    assert_eq!(failover::after_reply(&mut open, 0, 503), Some(1));
+    assert_eq!(failover::next(&mut open, 0, false), None, "only once");
+    // The machine sees that another is active: nothing is over.
+    let todo = open.tx.on_reply(0, 503, now, false, &Default::default());
+    assert!(!todo.contains(&crate::machine::Do::Final), "{todo:?}");
+    assert!(
+        !todo.contains(&crate::machine::Do::LegFailed(0)),
+        "{todo:?}"
+    );
+    assert!(open.commit());
+
+    let open = Open::node(id).unwrap();
+    let leg = open.tx.legs[1];
+    assert_eq!((leg.to.dst(), leg.bflags), (dst(Proto::Udp, 2), 7));
+    assert!(leg.has(leg_flag::MORE) && leg.has(leg_flag::BRANCH_FAILURE));
+    let second = Message::from_bytes(open.leg_piece(1, LegPiece::Sent).unwrap()).unwrap();
+    let vias: Vec<&[u8]> = second
+        .header_bodies(HeaderName::Via)
+        .map(|s| second.slice(s))
+        .collect();
+    let want = format!("SIP/2.0/UDP me2;branch={};i=1", branch(1));
+    assert_eq!(
+        vias,
+        [want.as_bytes(), b"SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx"]
+    );
+    drop(open);
+
+    // Its time is up: the third, over TCP, which needs a length.
+    let mut open = Open::node(id).unwrap();
+    let at = open.tx.legs[1].fr_at;
+    let (added, _) = failover::after_timeout(&mut open, at);
+    assert_eq!(added, [2]);
+    let third = Message::from_bytes(open.leg_piece(2, LegPiece::Sent).unwrap()).unwrap();
+    let via = third.via(0).unwrap();
+    assert_eq!(via.branch(third.buf()), Some(branch(2).as_bytes()));
+    assert_eq!(
+        third.header_body(HeaderName::ContentLength),
+        Some(&b"4"[..])
+    );
+    assert!(open.tx.legs[2].has(leg_flag::RELIABLE) && !open.tx.legs[2].has(leg_flag::MORE));
+    let own = open.leg_piece(2, LegPiece::Attrs).unwrap();
+    assert_eq!(
+        (
+            attrs::text(own, Attr::OnReply),
+            attrs::get(own, Attr::Places)
+        ),
+        (Some("r"), None)
+    );
+    // Canceled: nobody else is asked.
+    open.tx.legs[2].flags |= leg_flag::MORE | leg_flag::CANCEL_WANTED;
+    assert_eq!(failover::next(&mut open, 2, true), None);
+    assert_eq!(open.tx.legs[0].state(), LegState::Completed);
+    open.delete();
+}

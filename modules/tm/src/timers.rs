@@ -6,11 +6,13 @@
 
 use crate::act;
 use crate::events::{self, News};
+use crate::failover;
 use crate::failure;
 use crate::machine::Do;
 use crate::params;
 use crate::stats;
 use crate::store::{self, Open, head_of};
+use olelo_core::dns::blocklist::{self, reason};
 use olelo_core::mem::NodeId;
 use olelo_core::mem::heap::use_reserve;
 use olelo_core::net::udp;
@@ -61,6 +63,7 @@ pub fn due(mut open: Open, id: NodeId, now: u64) {
         return open.leave();
     }
     let busy = open.is_busy();
+    let (elsewhere, mute) = failover::after_timeout(&mut open, now);
     let todo = open.tx.on_timer(now, busy, &params::rules());
     let head = open.tx.head;
     if todo.contains(&Do::Delete) {
@@ -84,7 +87,13 @@ pub fn due(mut open: Open, id: NodeId, now: u64) {
     }
     let out = act::prepare(&mut open, &todo, None);
     open.commit();
+    for dst in &mute {
+        blocklist::failed(dst, reason::TIMEOUT);
+    }
     act::carry_out(id, &head, out, None);
+    for new in elsewhere {
+        failover::send(id, new);
+    }
 }
 
 /// The job of the slow timer: transactions whose timer was lost, requests nobody works on any more.
