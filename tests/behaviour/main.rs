@@ -9,6 +9,7 @@ mod core_script;
 mod debugging;
 mod dns;
 mod engines_agree;
+mod field;
 mod framing;
 mod http;
 mod ipv6;

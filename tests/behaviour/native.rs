@@ -61,7 +61,7 @@ fn the_check_finds_what_is_wrong_in_routes() {
         (
             "request_route {\n  t_on_failure(\"FOUL\");\n}\nfailure_route[FAIL] {\n  exit;\n}",
             &[
-                ":8:16: error",
+                ":8:16: warning",
                 "no failure_route[FOUL]",
                 "did you mean FAIL?",
             ],

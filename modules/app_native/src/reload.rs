@@ -7,7 +7,7 @@
 
 use crate::{OPTIONS, parsed, source};
 use olelo_cfg::Parsed;
-use olelo_cfg::ast::{Config, ModParamValue, ParamValue};
+use olelo_cfg::ast::{Config, ModParamValue, ParamValue, RouteKind};
 use olelo_cfg::diagnostic::Severity;
 use olelo_core::cfgvars;
 use olelo_core::route::engine::Source;
@@ -78,6 +78,13 @@ fn dynamic(c: &Config) -> BTreeMap<(String, String), ModParamValue> {
 fn differences(old: &Parsed, new: &Parsed) -> Vec<String> {
     let (before, after) = (settings(&old.config), settings(&new.config));
     let mut out = Vec::new();
+    let serves = |p: &Parsed| {
+        let mut routes = p.config.routes.iter();
+        routes.any(|r| r.kind == RouteKind::Request && r.name.is_none())
+    };
+    if serves(old) && !serves(new) {
+        out.push("no request_route in it: requests would be refused".into());
+    }
     for (name, value) in &after {
         match before.get(name) {
             Some(v) if v == value => {}

@@ -44,10 +44,13 @@ pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>
     let done = Register::read(ctx, uri, flags & FIXED_EXPIRES != 0)
         .map_err(|e| (e, Vec::new()))
         .and_then(|r| store(ctx, table, &r, flags).map(|(done, record)| (done, record, r)));
+    let mut stored = None;
     let (status, headers, code) = match done {
         Ok((done, record, r)) => {
             ACCEPTED.inc();
-            ((200, "OK"), accepted_headers(ctx, &record, &r), done as i64)
+            let headers = accepted_headers(ctx, &record, &r);
+            stored = Some(record);
+            ((200, "OK"), headers, done as i64)
         }
         Err((why, headers)) => {
             REJECTED.inc();
@@ -55,6 +58,9 @@ pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>
             (why.status(), refused_headers(ctx, why, headers), why.code())
         }
     };
+    if let Some(record) = stored {
+        crate::lookup::remember_saved(ctx, &record);
+    }
     let may_reply = REQUEST.contains(ctx.route) || FAILURE.contains(ctx.route);
     if flags & NO_REPLY != 0 || !may_reply || !ctx.msg.is_request() {
         if flags & MAKE_HEADERS != 0 {
