@@ -521,6 +521,8 @@ pub enum ExprKind {
     StrEmpty(Box<Expr>),
     /// `selval(cond, a, b)`.
     SelVal(Box<[Expr; 3]>),
+    /// `($x = expr)` inside an expression: assigns; its own value is 1.
+    Assign(Box<(Pv, Expr)>),
     /// What could not be read; a diagnostic says why. Never in a tree without errors.
     Error,
 }

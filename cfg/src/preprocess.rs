@@ -172,7 +172,7 @@ impl<'o> Preprocessor<'o> {
         for branch in branches {
             let fault = Diagnostic::error(
                 "open-condition",
-                "this condition has no #!endif",
+                "different number of preprocessor directives: this condition has no #!endif",
                 branch.span,
             )
             .with_help("add `#!endif` where it should end");

@@ -289,6 +289,9 @@ fn expression(out: &mut String, e: &Expr, around: u8) {
             let parts: Vec<String> = parts.iter().map(expr).collect();
             let _ = write!(out, "selval({})", parts.join(", "));
         }
+        ExprKind::Assign(both) => {
+            let _ = write!(out, "({} = {})", both.0.text, expr(&both.1));
+        }
         ExprKind::Error => out.push_str("<error>"),
     }
 }

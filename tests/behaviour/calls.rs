@@ -295,6 +295,7 @@ function ksr_failure_next()
     KSR.seturi("sip:carol@test.local")
     if KSR.registrar.lookup("location") > 0 then
       KSR.pv.sets("$avp(who)", "second")
+      KSR.tm.t_on_branch("ksr_branch_any")
       KSR.tm.t_relay()
     end
   end

@@ -1,7 +1,7 @@
 //! A reload is all or nothing: tried first, taken up by every worker, without a gap.
 
 use olelo_ipc::Value;
-use olelo_tests::{Phone, Setup, field};
+use olelo_tests::{Phone, Server, Setup, field};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ fn script(version: &str) -> String {
     )
 }
 
-fn ask(phone: &mut Phone) -> String {
+pub(crate) fn ask(phone: &mut Phone) -> String {
     let reply = phone.ask(&phone.request("OPTIONS", "sip:test.local", "", ""));
     String::from_utf8_lossy(reply.reason()).into_owned()
 }
@@ -72,6 +72,11 @@ fn an_older_generation_can_be_brought_back() {
 #[test]
 fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
     let server = Setup::lua(&script("1")).children(2).start();
+    reloads_under_traffic(&server, "app_lua.reload", script);
+}
+
+/// Reloads twenty versions while requests are answered by halves of them.
+pub(crate) fn reloads_under_traffic(server: &Server, command: &str, version: fn(&str) -> String) {
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..2)
         .map(|_| {
@@ -82,7 +87,7 @@ fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
                 while !stop.load(Ordering::Relaxed) {
                     let reason = ask(&mut phone);
                     let (a, b) = reason[1..].split_at((reason.len() - 1) / 2);
-                    assert_eq!(a, b, "the halves are of one script");
+                    assert_eq!(a, b, "the halves are of one generation");
                     n += 1;
                 }
                 n
@@ -90,8 +95,8 @@ fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
         })
         .collect();
     for i in 2..22 {
-        server.write_script(&script(&i.to_string()));
-        server.call("app_lua.reload", &[]);
+        server.write_script(&version(&i.to_string()));
+        server.call(command, &[]);
     }
     stop.store(true, Ordering::Relaxed);
     for c in callers {

@@ -47,7 +47,7 @@ fn an_error_is_logged_with_its_line_and_the_signature() {
             .contains("route.lua:7:")
     );
     assert_eq!(status(&mut phone, "WRONG"), 500);
-    let line = server.wait_for_log("KSR.setflag(flag: any)");
+    let line = server.wait_for_log("KSR.setflag(flag: int)");
     assert!(
         line.contains("route.lua:9:") && line.contains("expected an integer, got string \"many\""),
         "{line}"

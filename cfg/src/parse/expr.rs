@@ -194,18 +194,11 @@ impl Parser {
         let mut inner = self.expr()?;
         if self.is("=") {
             let span = self.bump().span;
-            let fault = Diagnostic::error(
-                "assign-in-condition",
-                "a value cannot be assigned inside an expression",
-                span,
-            )
-            .with_help("did you mean `==`?");
-            self.report(fault);
             let right = self.expr()?;
-            let span = inner.span.to(right.span);
+            let whole = inner.span.to(right.span);
             inner = Expr {
-                kind: ExprKind::Binary(BinaryOp::Eq, Box::new(inner), Box::new(right)),
-                span,
+                kind: self.assigned(inner.kind, span, right),
+                span: whole,
             };
         }
         let close = self.expect_close(")", open)?;
@@ -213,6 +206,23 @@ impl Parser {
             span: open.to(close),
             ..inner
         })
+    }
+
+    /// `($x = value)`, whose value is 1 whatever was assigned: mostly `==` was meant.
+    fn assigned(&mut self, left: ExprKind, span: Span, right: Expr) -> ExprKind {
+        let help = "did you mean `==`?";
+        match left {
+            ExprKind::Pv(target) => {
+                let said = format!("this assigns to {}, and is always true", target.text);
+                self.report(Diagnostic::warning("assign-in-condition", said, span).with_help(help));
+                ExprKind::Assign(Box::new((target, right)))
+            }
+            _ => {
+                let said = "only a pseudo-variable can be assigned to";
+                self.report(Diagnostic::error("assign-in-condition", said, span).with_help(help));
+                ExprKind::Error
+            }
+        }
     }
 
     fn select(&mut self, text: String, span: Span) -> Res<Expr> {

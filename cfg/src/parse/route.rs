@@ -58,25 +58,30 @@ impl Parser {
             .config
             .routes
             .iter()
-            .find(|r| r.kind == kind && r.name == name)
-            .map(|r| r.head_span);
+            .position(|r| r.kind == kind && r.name == name);
         if let Some(first) = first {
-            let shown = name
-                .as_deref()
-                .map_or(word.to_owned(), |n| format!("{word}[{n}]"));
-            let fault = Diagnostic::error(
-                "double-route",
-                format!("{shown} is there already"),
-                head_span,
-            )
-            .with_note(first, "the first one");
-            self.report(fault);
+            let at = self.config.routes[first].head_span;
+            let fault = match &name {
+                Some(n) => {
+                    let said = format!("{word}[{n}] is there already");
+                    Diagnostic::error("double-route", said, head_span)
+                }
+                None => {
+                    let said = format!("{word} is there already: this runs behind the first");
+                    Diagnostic::warning("double-route", said, head_span)
+                }
+            };
+            self.report(fault.with_note(at, "the first one"));
         }
         if !self.is("{") {
             return self.expect("{").map(|_| ());
         }
         let body = self.block()?;
         let span = start.to(self.last_span());
+        if let (Some(first), None) = (first, &name) {
+            self.config.routes[first].body.stmts.extend(body.stmts);
+            return Ok(());
+        }
         self.config
             .items
             .push(Item::Route(self.config.routes.len()));

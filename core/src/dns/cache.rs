@@ -28,8 +28,6 @@ pub const UNANSWERED: u8 = 8;
 
 /// Bytes that an entry costs besides its own.
 const OVERHEAD: u64 = 64;
-/// Most entries thrown out to make room for one.
-const MOST_EVICTED: usize = 16;
 /// Milliseconds between two removals of expired entries for want of room.
 const SWEEP_PAUSE_MS: u64 = 1000;
 
@@ -319,23 +317,25 @@ fn make_room(c: &Cache, size: u64) -> bool {
         w.store(now, Relaxed);
         collect(now);
     }
-    if params::DEL_NONEXP.is_on() && size <= limit() {
-        for _ in 0..MOST_EVICTED {
-            if fits() || !evict_oldest() {
-                break;
-            }
-        }
+    if !fits() && params::DEL_NONEXP.is_on() && size <= limit() {
+        evict(size);
     }
     fits()
 }
 
-/// Removes the entry that was not used for longest.
-fn evict_oldest() -> bool {
-    let oldest = all()
-        .into_iter()
-        .filter(|e| !e.is_permanent())
-        .min_by_key(|e| e.last_used);
-    oldest.is_some_and(|e| remove(&e.name, e.kind))
+/// Removes what was not used for longest: so much that this size fits, and a sixteenth of the whole
+/// besides, so that a full cache is not gone through for every new name.
+fn evict(size: u64) {
+    let target = (limit() - limit() / 16).saturating_sub(size);
+    let mut oldest = all();
+    oldest.retain(|e| !e.is_permanent());
+    oldest.sort_by_key(|e| e.last_used);
+    for e in oldest {
+        if memory().0 <= target {
+            return;
+        }
+        remove(&e.name, e.kind);
+    }
 }
 
 /// Removes all but what `keep` says, and counts the bytes anew: a process that died while it added
@@ -367,20 +367,17 @@ fn hash(name: &str, kind: Kind) -> u32 {
 }
 
 fn find<'a>(guard: &'a BucketGuard, name: &str, kind: Kind) -> Option<RecordView<'a>> {
-    guard.iter().find(|v| {
-        let mut b = v.bytes();
-        let is = || {
-            record::take::<9>(&mut b)?;
-            let same = record::take_number(&mut b)? == kind as u16;
-            let len = usize::from(record::take_number(&mut b)?);
-            Some(same && b.get(..len)? == name.as_bytes())
-        };
-        is_true(is)
-    })
+    guard
+        .iter()
+        .find(|v| key(v.bytes()) == Some((kind as u16, name.as_bytes())))
 }
 
-fn is_true(f: impl FnOnce() -> Option<bool>) -> bool {
-    f().unwrap_or(false)
+/// Type and name of an encoded entry.
+fn key(mut b: &[u8]) -> Option<(u16, &[u8])> {
+    record::take::<9>(&mut b)?;
+    let kind = record::take_number(&mut b)?;
+    let len = usize::from(record::take_number(&mut b)?);
+    Some((kind, b.get(..len)?))
 }
 
 fn encode(name: &str, kind: Kind, expires: u64, flags: u8, records: &[(u64, Record)]) -> Vec<u8> {

@@ -24,6 +24,10 @@ pub fn module() -> Module {
         .event("core:receive-parse-error", "a message can't be read")
         .event("core:worker-one-init", "the first worker is ready")
         .init(init);
+    let m = m.answered(
+        "core:tkv",
+        "there are no groups of async workers whose values it could tell",
+    );
     let functions = [
         log::functions(),
         message::functions(),

@@ -189,8 +189,11 @@ impl<'a> Parser<'a> {
         Ok(Step { what, args })
     }
 
-    /// An argument: a pseudo-variable, a number, else text as it stands.
+    /// An argument: a pseudo-variable, `$$` for a dollar, a number, else text as it stands.
     fn argument(&self, t: &Transformation, text: &[u8], at: usize) -> Result<TransArg, ParseFault> {
+        if text == b"$$" {
+            return Ok(TransArg::Fixed(Val::text("$")));
+        }
         if text.first() == Some(&b'$') {
             let (s, used) = spec(text, self.depth + 1, self.base + at)?;
             if used == text.len() {

@@ -84,11 +84,17 @@ pub struct EngineKind {
     pub aliases: &'static [&'static str],
     /// Reads the running source's files anew for a reload; the error says why there can be none.
     pub reread: fn(&Source) -> Result<Source, String>,
+    /// Called once all processes run the new source, with the one before it: for what the source says
+    /// beside routing.
+    pub adopted: fn(&Source, &Source),
     /// Builds an interpreter and runs the source's top level in it. The error has file:line.
     pub build: fn(&Source) -> Result<Rc<dyn Engine>, String>,
 }
 
 impl EngineKind {
+    /// [`EngineKind::adopted`] of engines whose source is routing and nothing else.
+    pub fn nothing_else(_before: &Source, _now: &Source) {}
+
     /// [`EngineKind::reread`] of engines whose source is a list of scripts.
     pub fn same_files(running: &Source) -> Result<Source, String> {
         let paths: Vec<&str> = running.files.iter().map(|f| f.path.as_str()).collect();

@@ -13,7 +13,7 @@
 
 use super::engine::{self, Engine, EngineKind, File, Source};
 use olelo_ipc::process;
-use olelo_mem::published::Published;
+use olelo_mem::published::{Published, View};
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::rc::Rc;
@@ -235,7 +235,8 @@ fn build_all(parts: Vec<Part>) -> Result<Vec<BuiltEngine>, String> {
 pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
     let store = STORE.get().ok_or(ReloadError::NoScript)?;
     let (old, view) = store.current().ok_or(ReloadError::NoScript)?;
-    let mut parts = decode(&view).ok_or(ReloadError::NoScript)?;
+    let before = decode(&view).ok_or(ReloadError::NoScript)?;
+    let mut parts = before.clone();
     let mut fresh = Vec::new();
     for part in &mut parts {
         if only.is_some_and(|o| o != part.engine) {
@@ -263,7 +264,21 @@ pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
     let new = store
         .publish_if(old, &blob)
         .map_err(|e| ReloadError::Publish(e.to_string()))?;
-    adopt(store, old, new, start, hex_digest(&blob))
+    let report = adopt(store, old, new, start, hex_digest(&blob))?;
+    tell(&before, &parts);
+    Ok(report)
+}
+
+/// Tells engines whose source is another now.
+fn tell(before: &[Part], now: &[Part]) {
+    for part in now {
+        let old = before.iter().find(|p| p.engine == part.engine);
+        if let (Some(old), Some(kind)) = (old, engine::find(&part.engine))
+            && old != part
+        {
+            (kind.adopted)(&old.source, &part.source);
+        }
+    }
 }
 
 /// Makes an older generation serve again: the one before, or `to`.
@@ -279,15 +294,19 @@ pub fn rollback(to: Option<u32>) -> Result<Report, ReloadError> {
             .max()
             .ok_or(ReloadError::NoScript)?,
     };
-    let digest = store
+    let parts = |view: Option<View>| view.and_then(|v| decode(&v)).unwrap_or_default();
+    let before = parts(store.get(old));
+    let view = store
         .get(target)
-        .map(|v| hex_digest(&v))
         .ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?;
+    let digest = hex_digest(&view);
     let start = Instant::now();
     store
         .set(target)
         .map_err(|e| ReloadError::Publish(e.to_string()))?;
-    adopt(store, old, target, start, digest)
+    let report = adopt(store, old, target, start, digest)?;
+    tell(&before, &parts(Some(view)));
+    Ok(report)
 }
 
 /// Waits for every worker to build `new`; reverts to `old` if one can't.

@@ -81,6 +81,7 @@ fn init() -> Result<(), String> {
         name: "lua",
         aliases: &["app_lua"],
         reread: EngineKind::same_files,
+        adopted: EngineKind::nothing_else,
         build,
     };
     engine::register(kind);

@@ -91,9 +91,11 @@ fn note(seen: &mut Uses, config: &Config, c: &Call, out: &mut Vec<Diagnostic>) {
     if !there && !may_lack && !fixed.is_empty() && fixed != "0" {
         let names = config.routes.iter().filter(|r| r.kind == kind);
         let near = nearest(&fixed, names.filter_map(|r| r.name.as_deref()));
-        let mut d = Diagnostic::error(
+        // As for Kamailio, which takes it for an empty one: what is left out by `#!ifdef` may still
+        // be named.
+        let mut d = Diagnostic::warning(
             "undefined-route",
-            format!("there is no {}[{fixed}]", kind.keyword()),
+            format!("there is no {}[{fixed}]: nothing runs", kind.keyword()),
             name.span,
         );
         d.help = near.map(|n| format!("did you mean {n}?"));
@@ -207,6 +209,7 @@ fn in_expr<'t>(e: &'t Expr, out: &mut Vec<&'t Call>) {
             in_expr(a, out);
             in_expr(b, out);
         }
+        ExprKind::Assign(both) => in_expr(&both.1, out),
         ExprKind::SelVal(p) => p.iter().for_each(|e| in_expr(e, out)),
         _ => {}
     }

@@ -38,9 +38,9 @@ pub fn compile(parsed: &Parsed, registry: &'static Registry) -> (Program, Vec<Di
     if c.program.find(RouteKind::Request, "").is_none() && crate::routes_here() {
         let head = Span::default();
         c.fault(
-            Diagnostic::error(
+            Diagnostic::warning(
                 "no-request-route",
-                "the configuration has no request_route",
+                "the configuration has no request_route: requests are answered with 500",
                 head,
             )
             .with_help("write request_route { … }, or name a script's language with cfgengine"),
@@ -108,7 +108,7 @@ impl<'a> Compiler<'a> {
     fn at(&self, span: Span) -> At {
         At {
             file: span.file.0,
-            line: self.parsed.sources.locate(span).line as u32,
+            line: self.parsed.sources.locate(span).line,
         }
     }
 
@@ -129,6 +129,8 @@ impl<'a> Compiler<'a> {
         };
         if let Some(at) = stmts.iter().position(ends)
             && let Some(next) = stmts.get(at + 1)
+            // `exit; break;` at the end of a case is habit, not a mistake.
+            && !(matches!(next.kind, StmtKind::Break) && at + 2 == stmts.len())
         {
             self.fault(
                 Diagnostic::warning("unreachable", "this is never reached", next.span)
@@ -294,6 +296,10 @@ impl<'a> Compiler<'a> {
                 let [a, b, c] = &**p;
                 Expr::SelVal(Box::new([self.expr(a), self.expr(b), self.expr(c)]))
             }
+            ExprKind::Assign(both) => match self.assign(&both.0, AssignOp::Set, &both.1) {
+                Op::Assign(a) => Expr::Assign(a),
+                _ => Expr::Fixed(Val::Null),
+            },
             ExprKind::Error => Expr::Fixed(Val::Null),
         }
     }

@@ -70,6 +70,7 @@ fn init() -> Result<(), String> {
         name: ENGINE,
         aliases: &["default", "kamailio"],
         reread: reload::reread,
+        adopted: reload::adopted,
         build,
     };
     engine::register(kind);

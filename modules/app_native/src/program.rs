@@ -239,6 +239,8 @@ pub enum Expr {
     StrEmpty(Box<Expr>),
     /// `selval`
     SelVal(Box<[Expr; 3]>),
+    /// `($x = value)`
+    Assign(Box<Assign>),
 }
 
 /// The right side of `=~`.

@@ -2,13 +2,14 @@
 //!
 //! Route blocks, defines and includes are one generation. What was used to start the server
 //! (sockets, modules, their parameters, processes) can't change while it runs: a file where that
-//! differs is refused, and all differences are listed. Parameters that `cfg.set` can change are
-//! left to it.
+//! differs is refused, and all differences are listed. Of parameters that `cfg.set` can change, a
+//! new value in the file is set once all processes route by it ([`adopted`]).
 
 use crate::{OPTIONS, parsed, source};
 use olelo_cfg::Parsed;
-use olelo_cfg::ast::{Config, ModParamValue, ParamValue};
+use olelo_cfg::ast::{Config, ModParamValue, ParamValue, RouteKind};
 use olelo_cfg::diagnostic::Severity;
+use olelo_core::cfgvars;
 use olelo_core::route::engine::Source;
 use std::collections::BTreeMap;
 
@@ -34,10 +35,56 @@ pub fn reread(running: &Source) -> Result<Source, String> {
     ))
 }
 
+/// Sets the parameters whose value in the file has changed.
+pub fn adopted(before: &Source, now: &Source) {
+    let (old, new) = (
+        dynamic(&parsed(before).config),
+        dynamic(&parsed(now).config),
+    );
+    for ((group, name), value) in &new {
+        if old.get(&(group.clone(), name.clone())) == Some(value) {
+            continue;
+        }
+        let Some(v) = cfgvars::find(group, name) else {
+            continue;
+        };
+        let done = match value {
+            ModParamValue::Int(i) if v.set(*i) => Ok(()),
+            ModParamValue::Int(i) => v.set_text(&i.to_string()),
+            ModParamValue::Str(s) => v.set_text(s),
+        };
+        match done {
+            Ok(()) => olelo_core::info!("app_native", "{group}.{name} is now {}", shown(value)),
+            Err(e) => olelo_core::error!("app_native", "{group}.{name}: {e}"),
+        }
+    }
+}
+
+/// Parameters that can change while the server runs, by group and name.
+fn dynamic(c: &Config) -> BTreeMap<(String, String), ModParamValue> {
+    let of_modules = c.modparams.iter().flat_map(|m| {
+        let pair = |module: &String| ((module.clone(), m.name.clone()), m.value.clone());
+        m.modules.iter().map(pair)
+    });
+    let own = c.globals.iter();
+    let own = own.map(|g| ((g.group.clone(), g.name.clone()), g.value.clone()));
+    of_modules
+        .chain(own)
+        .filter(|((group, name), _)| cfgvars::find(group, name).is_some())
+        .collect()
+}
+
 /// What differs apart from route blocks.
 fn differences(old: &Parsed, new: &Parsed) -> Vec<String> {
     let (before, after) = (settings(&old.config), settings(&new.config));
     let mut out = Vec::new();
+    let serves = |p: &Parsed| {
+        let mut routes = p.config.routes.iter();
+        routes.any(|r| r.kind == RouteKind::Request && r.name.is_none())
+    };
+    if serves(old) && !serves(new) {
+        out.push("no request_route in it: requests would be refused".into());
+    }
     for (name, value) in &after {
         match before.get(name) {
             Some(v) if v == value => {}
@@ -85,13 +132,17 @@ fn settings(c: &Config) -> BTreeMap<String, String> {
     for m in &c.modules {
         put("loadmodule".into(), m.short_name().to_string());
     }
+    let fixed = |group: &str, name: &str| cfgvars::find(group, name).is_none();
     for m in &c.modparams {
+        if !m.modules.iter().any(|module| fixed(module, &m.name)) {
+            continue;
+        }
         put(
             format!("modparam {} {}", m.pattern, m.name),
             shown(&m.value),
         );
     }
-    for g in &c.globals {
+    for g in c.globals.iter().filter(|g| fixed(&g.group, &g.name)) {
         put(format!("{}.{}", g.group, g.name), shown(&g.value));
     }
     if let Some((e, _)) = &c.engine {

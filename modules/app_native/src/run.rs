@@ -382,6 +382,10 @@ impl<'p> Machine<'p> {
                 let chosen = if self.test(&p[0], ctx)? { &p[1] } else { &p[2] };
                 self.eval(chosen, ctx)?
             }
+            Expr::Assign(a) => {
+                self.assign(a, ctx);
+                Val::Int(1)
+            }
             // Leaves are read above.
             Expr::Fixed(_) | Expr::Pv(_) | Expr::Field(_) | Expr::Test(_) => Val::Null,
         })

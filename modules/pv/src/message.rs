@@ -242,13 +242,8 @@ pub(crate) fn parameter_value(group: &str, name: &str) -> Val<'static> {
             t.parse().map_or_else(|_| Val::owned(t), Val::Int)
         });
     }
-    if let Some(g) = server
-        .config
-        .globals
-        .iter()
-        .find(|g| g.group == group && g.name == name)
-    {
-        return global(&g.value);
+    if let Some(v) = olelo_core::cfgvars::find(group, name) {
+        return v.get();
     }
     let modules = server.registry.modules().iter().filter(|m| m.name == group);
     let param = modules.flat_map(|m| &m.params).find(|p| p.name == name);
@@ -257,17 +252,6 @@ pub(crate) fn parameter_value(group: &str, name: &str) -> Val<'static> {
         Some(ParamTarget::Str(p)) => p.get().map_or(Val::Null, Val::text),
         _ => Val::Null,
     }
-}
-
-fn global(v: &dyn std::fmt::Debug) -> Val<'static> {
-    // Printed as `Int(5)` or `Str("text")`: the tree's type is no concern of scripts.
-    let text = format!("{v:?}");
-    let inner = text
-        .split_once('(')
-        .and_then(|(_, r)| r.strip_suffix(')'))
-        .unwrap_or(&text);
-    let inner = inner.trim_matches('"');
-    inner.parse().map_or_else(|_| Val::owned(inner), Val::Int)
 }
 
 fn set_parameter(key: &PvKey<'_>, v: &Val<'_>) -> Result<(), ScriptError> {

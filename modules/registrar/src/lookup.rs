@@ -284,28 +284,50 @@ fn use_as_request(ctx: &mut Ctx, b: Branch) {
 /// Fills the xavp of `xavp_rcd`, the best contact under index 0.
 fn remember(ctx: &mut Ctx, contacts: &[Contact<'_>]) {
     let Some(class) = XAVP_RCD.get() else { return };
-    let skip = XAVP_RCD_MASK.get();
-    let now = now();
     for c in contacts.iter().rev() {
         let mut fields = Vec::new();
-        let mut field = |bit: i64, name: &str, val: AvpVal| {
-            if skip & bit == 0 {
-                fields.push(Avp {
-                    name: name.as_bytes().to_vec(),
-                    val,
-                });
-            }
-        };
-        field(1, "ruid", AvpVal::Str(c.ruid.to_vec()));
-        field(2, "contact", AvpVal::Str(c.uri.to_vec()));
-        field(4, "expires", AvpVal::Int((c.expires - now).max(0)));
-        if !c.received.is_empty() {
-            field(8, "received", AvpVal::Str(c.received.to_vec()));
-        }
-        if !c.path.is_empty() {
-            field(16, "path", AvpVal::Str(c.path.to_vec()));
-        }
+        describe(c, &mut fields);
         ctx.avps.xavp.push(class.as_bytes(), AvpVal::Fields(fields));
+    }
+}
+
+/// What `save` leaves in the xavp of `xavp_rcd`: one value, whose fields repeat for each contact,
+/// the newest first.
+pub(crate) fn remember_saved(ctx: &mut Ctx, fields: Vec<Avp>) {
+    let Some(class) = XAVP_RCD.get() else { return };
+    if !fields.is_empty() {
+        ctx.avps.xavp.push(class.as_bytes(), AvpVal::Fields(fields));
+    }
+}
+
+/// The fields for [`remember_saved`]; none where `xavp_rcd` is not set.
+pub(crate) fn saved_fields(contacts: &[Contact<'_>]) -> Vec<Avp> {
+    let mut fields = Vec::new();
+    if XAVP_RCD.get().is_some() {
+        contacts.iter().for_each(|c| describe(c, &mut fields));
+    }
+    fields
+}
+
+/// Adds one contact's fields, without those which `xavp_rcd_mask` skips.
+fn describe(c: &Contact<'_>, fields: &mut Vec<Avp>) {
+    let skip = XAVP_RCD_MASK.get();
+    let mut field = |bit: i64, name: &str, val: AvpVal| {
+        if skip & bit == 0 {
+            fields.push(Avp {
+                name: name.as_bytes().to_vec(),
+                val,
+            });
+        }
+    };
+    field(1, "ruid", AvpVal::Str(c.ruid.to_vec()));
+    field(2, "contact", AvpVal::Str(c.uri.to_vec()));
+    field(4, "expires", AvpVal::Int((c.expires - now()).max(0)));
+    if !c.received.is_empty() {
+        field(8, "received", AvpVal::Str(c.received.to_vec()));
+    }
+    if !c.path.is_empty() {
+        field(16, "path", AvpVal::Str(c.path.to_vec()));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::params::*;
 use crate::request::{Refusal, Register, received_path, supports};
 use crate::{ACCEPTED, REJECTED};
 use olelo_core::net::reply::ReplyHeaders;
+use olelo_core::route::avp::Avp;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::function::{FAILURE, REQUEST};
 use olelo_sip::Method;
@@ -44,10 +45,12 @@ pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>
     let done = Register::read(ctx, uri, flags & FIXED_EXPIRES != 0)
         .map_err(|e| (e, Vec::new()))
         .and_then(|r| store(ctx, table, &r, flags));
+    let mut shown = Vec::new();
     let (status, headers, code) = match done {
-        Ok((done, headers)) => {
+        Ok(accepted) => {
             ACCEPTED.inc();
-            ((200, "OK"), headers, done as i64)
+            shown = accepted.fields;
+            ((200, "OK"), accepted.headers, accepted.done as i64)
         }
         Err((why, headers)) => {
             REJECTED.inc();
@@ -55,6 +58,7 @@ pub fn save(ctx: &mut Ctx, table: &'static Table, flags: i64, uri: Option<&[u8]>
             (why.status(), refused_headers(ctx, why, headers), why.code())
         }
     };
+    crate::lookup::remember_saved(ctx, shown);
     let may_reply = REQUEST.contains(ctx.route) || FAILURE.contains(ctx.route);
     if flags & NO_REPLY != 0 || !may_reply || !ctx.msg.is_request() {
         if flags & MAKE_HEADERS != 0 {
@@ -85,6 +89,26 @@ fn send(ctx: &mut Ctx, (code, reason): (u16, &str)) -> bool {
     olelo_sl::reply(ctx, code, reason) > 0
 }
 
+/// An accepted registration.
+struct Accepted {
+    done: Done,
+    /// Header lines of the reply.
+    headers: Vec<u8>,
+    /// What the xavp of `xavp_rcd` will hold.
+    fields: Vec<Avp>,
+}
+
+impl Accepted {
+    /// With `list` stored now.
+    fn of(ctx: &Ctx, done: Done, list: &[Contact<'_>], r: &Register<'_>) -> Accepted {
+        Accepted {
+            done,
+            headers: accepted_headers(ctx, list, r),
+            fields: crate::lookup::saved_fields(list),
+        }
+    }
+}
+
 /// Makes and stores the new list of contacts. Gives the headers that show what is stored, on a
 /// refusal as well.
 fn store(
@@ -92,7 +116,7 @@ fn store(
     table: &'static Table,
     r: &Register<'_>,
     flags: i64,
-) -> Result<(Done, Vec<u8>), (Refusal, Vec<u8>)> {
+) -> Result<Accepted, (Refusal, Vec<u8>)> {
     let most = cfg_int(ctx, b"max_contacts").unwrap_or_else(|| MAX_CONTACTS.get());
     // A contact that is registered again keeps its id: one is made only where it is needed.
     let ruids: Vec<OnceCell<String>> = r.contacts.iter().map(|_| OnceCell::new()).collect();
@@ -101,7 +125,7 @@ fn store(
         let now = now(ctx);
         if r.is_query() {
             let list: Vec<Contact<'_>> = old.valid(now).collect();
-            return Ok((Done::Listed, accepted_headers(ctx, &list, r)));
+            return Ok(Accepted::of(ctx, Done::Listed, &list, r));
         }
         let planned = plan(ctx, r, &old, &ruids, flags, most);
         let (list, done) = match planned {
@@ -112,7 +136,7 @@ fn store(
             }
         };
         match table.commit(&r.aor, &old, &list) {
-            Ok(true) => return Ok((done, accepted_headers(ctx, &list, r))),
+            Ok(true) => return Ok(Accepted::of(ctx, done, &list, r)),
             Ok(false) => {}
             Err(e) => {
                 olelo_core::error!("registrar", "registration not stored: {e}");

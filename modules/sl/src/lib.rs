@@ -18,7 +18,7 @@ use olelo_core::net::reply as core_reply;
 use olelo_core::pv::{PvKey, pv_named};
 use olelo_core::route::ctx::{Ctx, End};
 use olelo_core::route::engine::Outcome;
-use olelo_core::route::function::{CORE_ONREPLY, FAILURE, ONREPLY, REQUEST, function};
+use olelo_core::route::function::{FAILURE, ONREPLY, REQUEST, function};
 use olelo_core::route::module::{IntParam, Module, StrParam, param_int, param_str};
 use olelo_core::route::run;
 use olelo_core::route::value::Val;

@@ -104,6 +104,8 @@ fn run_route(mut open: Open, id: NodeId, winner: Option<usize>) -> bool {
         let m = mine(ctx);
         m.side = Side::Failure { leg: winner, code };
         m.on_failure = None;
+        // The branch route was for the legs so far; the reply route stays.
+        m.on_branch = None;
         mine(ctx).uri_before = (ctx.new_uri.clone(), ctx.dst_uri.clone());
         ctx.branch_index = winner.map_or(-1, |w| w as i32);
         let news = News {

@@ -39,6 +39,9 @@ pub fn all() -> Vec<PvClass> {
 }
 
 fn branch_idx<'c>(ctx: &'c Ctx, _: &PvKey<'_>) -> Val<'c> {
+    if ctx.route == olelo_core::route::function::BRANCH {
+        return Val::Int(i64::from(ctx.branch_index));
+    }
     match api::leg(ctx) {
         Some(leg) => Val::Int(leg as i64),
         // Before there are legs, a request is at its first.

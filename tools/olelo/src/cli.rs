@@ -244,6 +244,9 @@ fn default_file() -> String {
         "/etc/olelo/olelo.cfg",
         "/usr/local/etc/olelo/olelo.cfg",
         "etc/olelo.cfg",
+        // In place of a Kamailio that ran here.
+        "/etc/kamailio/kamailio.cfg",
+        "/usr/local/etc/kamailio/kamailio.cfg",
     ];
     places
         .iter()
