@@ -11,6 +11,7 @@ pub mod tcp;
 pub mod tcp_conn;
 pub mod udp;
 pub mod via;
+pub mod wire;
 
 use crate::stats::Stat;
 use std::net::SocketAddr;
@@ -216,7 +217,10 @@ pub static ERR_SEND: Stat = Stat::counter("core", "err_send", "messages that cou
 pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
     let r = match dst.proto {
         Proto::Udp => udp::send(dst, bytes),
-        Proto::Tcp => tcp::send(dst, bytes),
+        Proto::Tcp => match wire::replaced() {
+            Some(wire) => wire(dst, bytes),
+            None => tcp::send(dst, bytes),
+        },
         p => Err(SendError::NoSocket(p.name())),
     };
     if let Err(e) = &r {
