@@ -59,6 +59,8 @@ const SEQ: usize = 2;
 pub enum Mark {
     /// The request's own route: others may act meanwhile.
     Request = 1,
+    /// The same, and a 100 was sent: the sender no longer repeats its request.
+    Trying = 3,
     /// A failure route, or the route of `t_continue`: others only record.
     Busy = 2,
 }
@@ -227,6 +229,7 @@ impl Open {
         let slot = (word & 0xffff).checked_sub(1)? as u16;
         let kind = match word >> 16 {
             2 => Mark::Busy,
+            3 => Mark::Trying,
             _ => Mark::Request,
         };
         Some((kind, slot))

@@ -1,9 +1,9 @@
 //! Tests of transactions in shared memory: what is published, what is freed.
 
 use crate::attrs::{self, Attr};
-use crate::failure;
 use crate::lookup::{self, AckOf, Created};
 use crate::mine::mine;
+use crate::orphan;
 use crate::state::{Leg, Uas, flag};
 use crate::store::{self, LegPiece, Mark, Open, Piece};
 use crate::timers;
@@ -20,6 +20,7 @@ fn alone() -> MutexGuard<'static, ()> {
     MADE.get_or_init(|| {
         olelo_core::server::for_tests(vec![crate::module()]);
         store::create().unwrap();
+        crate::promise::create().unwrap();
     });
     store::store().unwrap().wheel.clear();
     guard
@@ -168,9 +169,9 @@ fn a_dead_process_leaves_its_mark_to_others() {
     open.set_mark(Some((Mark::Busy, 77)));
     assert!(open.is_busy());
     drop(open);
-    failure::orphaned(id, 76);
+    orphan::script_died(id, 76);
     assert!(Open::node(id).unwrap().is_busy(), "another's death");
-    failure::orphaned(id, 77);
+    orphan::script_died(id, 77);
     let open = Open::node(id).unwrap();
     assert_eq!(open.mark(), None);
     assert_eq!(open.tx.head.code, 500, "answered without the script");

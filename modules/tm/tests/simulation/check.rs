@@ -17,15 +17,24 @@ pub struct Moment {
     pub now: u64,
     /// No fault has touched timing since.
     pub calm_since: u64,
-    /// It is caused by a reply whose transaction is over.
+    /// The clock has last jumped.
+    pub jumped: u64,
+    /// It is caused by a message whose transaction is over, or not there yet.
     pub stray: bool,
+    /// It is caused by a reply.
+    pub of_reply: bool,
 }
+
+/// `wt_timer`: for so long an answered transaction absorbs repetitions, milliseconds.
+const WAIT: u64 = 4_900;
 
 /// The server's side towards a caller's request.
 #[derive(Default)]
 struct Up {
     /// The first final reply.
     last: Option<(u16, Vec<u8>)>,
+    /// When it was sent.
+    at: u64,
     /// A worker has certainly taken the request.
     taken: bool,
 }
@@ -66,12 +75,17 @@ impl Check {
         }
     }
 
-    /// A worker takes a message; `sure`: it does not die over it.
+    /// A worker takes a message, or (`sure`) has dealt with it and is alive.
     pub fn arrived(&mut self, m: &Moment, peer: Peer, sip: &Sip, sure: bool) {
         if peer.k == 0 {
             if sip.method != "ACK" {
                 let key = (peer.call, sip.branch(), sip.method.clone());
-                self.ups.entry(key).or_default().taken |= sure;
+                let up = self.ups.entry(key).or_default();
+                up.taken |= sure;
+                if m.stray && (m.now > up.at + WAIT || m.jumped >= up.at) {
+                    // The transaction is over and has waited: the request is a new one.
+                    up.last = None;
+                }
             }
             return;
         }
@@ -97,19 +111,19 @@ impl Check {
     /// The server sends a message. Returns what is wrong with it.
     pub fn sent(&mut self, m: &Moment, peer: Peer, sip: &Sip) -> Vec<String> {
         let mut found = Vec::new();
-        if m.stray {
+        if m.stray && m.of_reply {
             return found;
         }
         match (peer.k, sip.status) {
             (0, 0) => found.push(format!("a request to a caller: {}", sip.brief())),
-            (0, _) => self.reply(peer, sip, &mut found),
+            (0, _) => self.reply(m, peer, sip, &mut found),
             (_, 0) => self.request(m, peer, sip, &mut found),
             _ => found.push(format!("a reply to a callee: {}", sip.brief())),
         }
         found
     }
 
-    fn reply(&mut self, peer: Peer, sip: &Sip, found: &mut Vec<String>) {
+    fn reply(&mut self, m: &Moment, peer: Peer, sip: &Sip, found: &mut Vec<String>) {
         let mut bad = |what: &str| found.push(format!("{what}: {}", sip.brief()));
         if sip.vias.len() != 1 {
             bad("a reply with another number of Vias than the request's");
@@ -123,7 +137,10 @@ impl Check {
         };
         let success = (200..300).contains(&sip.status) && sip.cseq_method == "INVITE";
         match &up.last {
-            None if sip.status >= 200 => up.last = Some((sip.status, sip.raw.clone())),
+            None if sip.status >= 200 => {
+                up.last = Some((sip.status, sip.raw.clone()));
+                up.at = m.now;
+            }
             None => {}
             Some((first, raw)) => {
                 if sip.status < 200 {

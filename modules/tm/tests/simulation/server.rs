@@ -120,16 +120,17 @@ pub fn perform(slot: u16, work: &Work) {
                 conn: *conn,
             };
             if *batch {
-                udp::hold();
+                hold();
             }
             let mut ctx = CONTEXTS.with_borrow_mut(Vec::pop).unwrap_or_default();
             run::receive(&mut ctx, rcv, bytes);
             CONTEXTS.with_borrow_mut(|c| c.push(ctx));
-            if *batch {
-                udp::flush();
-            }
         }
-        Work::Timer(pace) => jobs(*pace).iter().for_each(|j| (j.run)(monotonic_ms())),
+        Work::Timer(pace) => {
+            // Its jobs hold and flush by themselves.
+            HOLDS.set(*pace == Pace::Fast);
+            jobs(*pace).iter().for_each(|j| (j.run)(monotonic_ms()));
+        }
         Work::Resume(call) => {
             let id = olelo_tm::tmx_api::find_call(format!("c{call}@sim").as_bytes(), 1);
             if let Some(id) = id {
@@ -137,6 +138,14 @@ pub fn perform(slot: u16, work: &Work) {
             }
         }
     }
+    udp::flush();
+    HOLDS.set(false);
+}
+
+/// Begins a batch.
+fn hold() {
+    HOLDS.set(true);
+    udp::hold();
 }
 
 /// What a process that died had said before: messages, and lines of the trace.
@@ -188,6 +197,7 @@ fn arm_stores(_: Doom) {}
 
 thread_local! {
     static PIPE: RefCell<Option<std::fs::File>> = const { RefCell::new(None) };
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
     static DOOM: Cell<Option<Doom>> = const { Cell::new(None) };
     static CONTEXTS: RefCell<Vec<Ctx>> = const { RefCell::new(Vec::new()) };
 }
@@ -357,10 +367,14 @@ fn pause(name: &str, ctx: &Ctx) {
     }
     point();
     if DOOM.get().is_none() {
-        let (slot, now) = (olelo_core::mem::current_slot(), monotonic_ms());
+        let (slot, holds) = (olelo_core::mem::current_slot(), HOLDS.get());
+        // What waits in the outbox is this worker's: the others must not send it.
+        udp::flush();
         world::overlap();
         olelo_core::mem::set_current_slot(slot);
-        let _ = now;
+        if holds {
+            hold();
+        }
     }
     point();
 }

@@ -121,10 +121,9 @@ impl Uas {
         });
         match (request.method.as_str(), invite) {
             ("ACK", Some(t)) => {
-                if t.second.is_some() && request.to_tag != self.tag {
-                    t.second = None;
-                } else {
-                    t.acked = true;
+                match request.to_tag == self.tag {
+                    true => t.acked = true,
+                    false => t.second = None,
                 }
                 if t.acked && t.second.is_none() {
                     t.resend_at = 0;

@@ -72,8 +72,9 @@ struct World {
     busy: Vec<u16>,
     dead: Vec<u16>,
     depth: u32,
-    /// What the event in hand is about has no transaction.
-    stray: bool,
+    /// What the event in hand is about has no transaction; it is a reply.
+    stray: (bool, bool),
+    jumped: u64,
     check: Check,
     trace: Vec<String>,
     deaths: u64,
@@ -138,7 +139,8 @@ fn begin(plan: Plan, slots: Slots) {
         busy: Vec::new(),
         dead: Vec::new(),
         depth: 0,
-        stray: false,
+        stray: (false, false),
+        jumped: 0,
         check: Check::new(&plan),
         trace: Vec::new(),
         deaths: 0,
@@ -324,6 +326,7 @@ impl World {
             }
             Event::Jump(by) => {
                 self.skew += by;
+                self.jumped = self.now;
                 self.calm_since = self.now;
                 self.note(format!("the clock jumps by {by} ms"));
             }
@@ -421,7 +424,9 @@ impl World {
         Moment {
             now: self.now,
             calm_since: self.calm_since,
-            stray: self.stray,
+            jumped: self.jumped,
+            stray: self.stray.0,
+            of_reply: self.stray.1,
         }
     }
 
@@ -471,8 +476,9 @@ fn at_work(work: Work, from: Option<Peer>) {
         _ => None,
     };
     // A reply to a transaction that is over goes on without state, whatever it says.
-    let stray = sip.as_ref().is_some_and(|s| {
-        s.status != 0 && olelo_tm::tmx_api::find_call(s.call_id.as_bytes(), s.cseq).is_none()
+    let stray = sip.as_ref().map_or((false, false), |s| {
+        let found = olelo_tm::tmx_api::find_call(s.call_id.as_bytes(), s.cseq);
+        (found.is_none(), s.status != 0)
     });
     let chosen = with(|w| {
         if let (Some(peer), Work::Message { conn, .. }) = (from, &work)
@@ -490,10 +496,11 @@ fn at_work(work: Work, from: Option<Peer>) {
                 peer.name()
             ));
             let moment = Moment {
-                stray,
+                stray: stray.0,
+                of_reply: stray.1,
                 ..w.moment()
             };
-            w.check.arrived(&moment, peer, sip, doom.is_none());
+            w.check.arrived(&moment, peer, sip, false);
         } else if doom.is_some() || !matches!(work, Work::Timer(_)) {
             w.note(format!("{slot} does {work:?}, dies: {doom:?}"));
         }
@@ -510,6 +517,9 @@ fn at_work(work: Work, from: Option<Peer>) {
     }
     set_current_slot(0);
     with(|w| {
+        if let (Some(peer), Some(sip), None) = (from, &sip, doom) {
+            w.check.arrived(&w.moment(), peer, sip, true);
+        }
         w.busy.retain(|s| *s != slot);
         w.stray = stray_before;
     });
