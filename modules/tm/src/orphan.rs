@@ -37,7 +37,12 @@ pub fn worker_died(slot: u16) {
             }
         }
     });
-    left.extend(promise::left_by(slot).into_iter().map(|id| (id, PROMISE)));
+    for id in promise::left_by(slot) {
+        // What a script's death leads to includes the promises.
+        if !left.contains(&(id, SCRIPT)) {
+            left.push((id, PROMISE));
+        }
+    }
     for (id, kind) in left {
         let entry = [id.to_bits(), u64::from(slot), kind];
         if let Err(e) = store.wheel.insert(monotonic_ms(), entry) {
@@ -57,7 +62,8 @@ pub fn script_died(id: NodeId, slot: u16) {
     open.set_mark(None);
     let h = open.tx.head;
     if h.uas() != Uas::Proceeding {
-        return open.leave();
+        open.leave();
+        return make_good(id);
     }
     olelo_core::warn!(
         "tm",
@@ -65,7 +71,8 @@ pub fn script_died(id: NodeId, slot: u16) {
     );
     if kind != Mark::Busy && h.has(flag::SUSPENDED) {
         // It waits for somebody else, and its timer runs.
-        return open.leave();
+        open.leave();
+        return make_good(id);
     }
     if open.tx.legs.is_empty() || h.has(flag::SUSPENDED) {
         return without_legs(open, id, kind, slot);
