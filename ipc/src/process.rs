@@ -6,8 +6,8 @@
 //! atomics: a torn text can only look odd, never be unsafe.
 
 use olelo_mem::arena::{ArenaError, arena};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the message worked on that the table keeps.
 pub const SUMMARY_BYTES: usize = 256;

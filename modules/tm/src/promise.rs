@@ -9,10 +9,10 @@
 //!
 //! A note costs a few plain stores to a cache line that no other process writes.
 
+use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use olelo_core::mem::words::Words;
 use olelo_core::mem::{NodeId, arena, current_slot};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 /// Transactions that one process can be at work on, one within the other: a cache line.
 const MOST: usize = 8;

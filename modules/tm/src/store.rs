@@ -11,12 +11,12 @@
 //! memory reserve: only new transactions are refused when memory is short.
 
 use crate::state::{Head, Leg, Tx};
+use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
 use olelo_core::mem::table::{BucketGuard, Child, NodeId, RecordView, Table};
 use olelo_core::mem::wheel::Wheel;
 use smallvec::SmallVec;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::Relaxed;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Pieces of a transaction.
@@ -328,7 +328,7 @@ impl Open {
         arm(id, next, number);
     }
 
-    fn word(&self, at: usize) -> Option<&std::sync::atomic::AtomicU64> {
+    fn word(&self, at: usize) -> Option<&AtomicU64> {
         self.guard.get(self.id)?.words().get(at)
     }
 

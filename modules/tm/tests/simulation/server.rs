@@ -101,7 +101,7 @@ pub enum Work {
 
 /// Does it, as the process in `slot`.
 pub fn perform(slot: u16, work: &Work) {
-    olelo_core::mem::set_current_slot(slot);
+    olelo_mem::set_current_slot(slot);
     match work {
         Work::Message {
             proto,
@@ -163,7 +163,10 @@ pub fn perform_and_die(slot: u16, work: &Work, doom: Doom) -> Result<Vec<Said>, 
             drop(read);
             PIPE.set(Some(write.into()));
             DOOM.set(Some(doom));
-            arm_stores(doom);
+            #[cfg(feature = "kill-points")]
+            if let Doom::Store(n) = doom {
+                olelo_mem::kill_points::arm(n.into());
+            }
             perform(slot, work);
             signals::exit_now(0)
         }
@@ -186,14 +189,13 @@ pub fn perform_and_die(slot: u16, work: &Work, doom: Doom) -> Result<Vec<Said>, 
 
 /// Where a process dies.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "kill-points"), allow(dead_code))]
 pub enum Doom {
     /// At this point.
     Point(u32),
     /// At this store to shared memory.
     Store(u32),
 }
-
-fn arm_stores(_: Doom) {}
 
 thread_local! {
     static PIPE: RefCell<Option<std::fs::File>> = const { RefCell::new(None) };
@@ -289,8 +291,8 @@ fn said(mut b: &[u8]) -> Vec<Said> {
 
 /// The process in `slot` is dead: what main does.
 pub fn bury(slot: u16) -> Vec<String> {
-    olelo_core::mem::set_current_slot(0);
-    let report = olelo_core::mem::repair_all(slot);
+    olelo_mem::set_current_slot(0);
+    let report = olelo_mem::repair_all(slot);
     for m in olelo_core::server().registry.modules() {
         if let Some(f) = m.worker_died {
             f(slot);
@@ -301,7 +303,7 @@ pub fn bury(slot: u16) -> Vec<String> {
 
 /// Locks and half-made changes that forbid others to go on before the repair.
 pub fn holds_locks(slot: u16) -> bool {
-    olelo_core::mem::lock::held().iter().any(|l| l.slot == slot)
+    olelo_mem::lock::held().iter().any(|l| l.slot == slot)
 }
 
 fn script_module() -> Module {
@@ -367,11 +369,11 @@ fn pause(name: &str, ctx: &Ctx) {
     }
     point();
     if DOOM.get().is_none() {
-        let (slot, holds) = (olelo_core::mem::current_slot(), HOLDS.get());
+        let (slot, holds) = (olelo_mem::current_slot(), HOLDS.get());
         // What waits in the outbox is this worker's: the others must not send it.
         udp::flush();
         world::overlap();
-        olelo_core::mem::set_current_slot(slot);
+        olelo_mem::set_current_slot(slot);
         if holds {
             hold();
         }
