@@ -71,6 +71,8 @@ pub struct Call {
     pub branch_route: bool,
     /// A failure route is set though it has nobody else to ask; what it answers.
     pub failure_reply: Option<Option<u16>>,
+    /// The server itself makes the request, to the first callee.
+    pub local: bool,
     /// The script sends this provisional reply itself.
     pub own_provisional: Option<u16>,
 }
@@ -174,6 +176,7 @@ fn call(d: &mut Dice) -> Call {
         failure_reply: d
             .percent(30)
             .then(|| d.percent(50).then(|| d.one(&[480, 603]))),
+        local: d.percent(8),
         own_provisional: (invite && d.percent(10)).then_some(180),
     }
 }

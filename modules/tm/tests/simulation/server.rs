@@ -19,6 +19,7 @@ use olelo_core::route::{generation, run};
 use olelo_core::timer::{Pace, jobs, monotonic_ms};
 use olelo_ipc::process::table;
 use olelo_ipc::signals::{self, Fork};
+use olelo_tm::uac;
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::rc::Rc;
@@ -97,6 +98,8 @@ pub enum Work {
     Timer(Pace),
     /// A suspended request goes on.
     Resume(usize),
+    /// A request of the server's own.
+    Local(usize),
 }
 
 /// Does it, as the process in `slot`.
@@ -137,9 +140,31 @@ pub fn perform(slot: u16, work: &Work) {
                 olelo_tm::tmx_api::resume(id, "resumed");
             }
         }
+        Work::Local(call) => request_here(*call),
     }
     udp::flush();
     HOLDS.set(false);
+}
+
+/// Makes a request, as another module would.
+fn request_here(call: usize) {
+    let Some(plan) = world::call_plan(call) else {
+        return;
+    };
+    let id = format!("c{call}@sim");
+    let ruri = world::uris(&plan, id.as_bytes(), 0).swap_remove(0);
+    let made = uac::request(&uac::Request {
+        method: plan.method,
+        ruri: ruri.as_bytes(),
+        from: format!("<sip:a{call}@sim>;tag=f{call}").as_bytes(),
+        call_id: id.as_bytes(),
+        cseq: 1,
+        notify: Some(("simulation", id.as_bytes())),
+        ..uac::Request::default()
+    });
+    if let Err(e) = made {
+        trace(format!("  no request: {e}"));
+    }
 }
 
 /// Begins a batch.
@@ -316,6 +341,14 @@ fn script_module() -> Module {
             build: |_| Ok(Rc::new(Routes)),
         };
         register(kind);
+        uac::on_done("simulation", |done| {
+            trace(format!(
+                "  {} is done: {}",
+                String::from_utf8_lossy(done.data),
+                done.code
+            ));
+            world::done(done.data);
+        });
         let file = File {
             path: "simulation".into(),
             text: Vec::new(),

@@ -39,6 +39,7 @@ enum Event {
     ToPeer(Peer, Vec<u8>),
     Wake(Peer),
     Resume(usize),
+    Local(usize),
     Bury(u16),
     Jump(u64),
     Stall(u64),
@@ -152,10 +153,15 @@ fn begin(plan: Plan, slots: Slots) {
     for n in 0..w.calls.len() {
         let call = w.calls[n].clone();
         let peer = Peer { call: n, k: 0 };
-        let addr = peer.addr().to_string();
-        let uac = Uac::new(n, call.clone(), START + call.at, &addr);
-        w.ends.insert(peer, End::Caller(uac));
-        w.arm(peer);
+        if call.local {
+            w.check.made_here(n);
+            w.post(START + call.at, Event::Local(n));
+        } else {
+            let addr = peer.addr().to_string();
+            let uac = Uac::new(n, call.clone(), START + call.at, &addr);
+            w.ends.insert(peer, End::Caller(uac));
+            w.arm(peer);
+        }
         for (i, c) in call.callees().enumerate() {
             let peer = Peer { call: n, k: i + 1 };
             let uas = Uas::new(c.clone(), format!("t{n}.{}", i + 1), uri(peer, c.proto));
@@ -214,6 +220,7 @@ fn step(until: u64) -> bool {
             at_work(work, Some(peer));
         }
         Next::Event(Event::Resume(call)) => at_work(Work::Resume(call), None),
+        Next::Event(Event::Local(call)) => at_work(Work::Local(call), None),
         Next::Event(Event::Bury(slot)) => bury(slot),
         Next::Event(e) => with(|w| w.outside(e)),
     }
@@ -282,7 +289,7 @@ impl World {
     fn must_wait(&self, event: &Event) -> Option<u64> {
         let free = match event {
             Event::ToServer { conn: Some(c), .. } => !self.busy.contains(&c.slot),
-            Event::ToServer { .. } | Event::Resume(_) => {
+            Event::ToServer { .. } | Event::Resume(_) | Event::Local(_) => {
                 self.slots.udp.iter().any(|s| self.is_free(*s))
             }
             Event::Bury(_) => return None,
@@ -665,6 +672,16 @@ pub fn suspended(after: Option<u64>, call_id: &[u8]) {
     }
 }
 
+/// A request of the server's own has ended.
+pub fn done(call_id: &[u8]) {
+    let text = String::from_utf8_lossy(call_id).into_owned();
+    let sip = Sip {
+        call_id: text,
+        ..Sip::default()
+    };
+    with(|w| w.check.done.extend(sip.call()));
+}
+
 /// Lets the wheel turn until every void timer has come round.
 fn settle() {
     with(|w| w.stalled = 0);
@@ -708,9 +725,11 @@ fn finish(
                 End::Callee(u) => callees.push((peer.k, u)),
             }
         }
-        let Some(caller) = caller else { continue };
         let lossy = w.network.lossy[n];
-        let found = w.check.finish(n, &w.calls[n], caller, &callees, lossy);
+        let found = match caller {
+            Some(caller) => w.check.finish(n, &w.calls[n], caller, &callees, lossy),
+            None => w.check.finish_local(n),
+        };
         found.into_iter().for_each(|f| w.find(f));
     }
     Report {
