@@ -250,10 +250,7 @@ impl Check {
         let invite = call.method == "INVITE";
         // With `t_set_fr` a lost final reply is not repeated for long (timer H is fr_timer).
         let unlucky = lossy && call.fr.1 != 0;
-        if caller.ended().is_none()
-            && !unlucky
-            && (invite && !gave_up || gave_up && invite && !lossy)
-        {
+        if caller.ended().is_none() && !unlucky && invite && !(gave_up && lossy) {
             found.push(format!("call {n}: its caller never had a final reply"));
         }
         for (method, heard) in caller.open().filter(|_| !lossy && !self.deaths) {

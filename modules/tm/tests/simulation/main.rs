@@ -4,8 +4,9 @@
 //! | file | what it is |
 //! |---|---|
 //! | `plan`, `dice` | what a seed draws: faults, calls |
-//! | `world` | time, the queue of events, who is at work, who dies |
-//! | `server` | the real server, its script, and dying in it |
+//! | `world`, `time` | its beginning and end; what happens next |
+//! | `workers`, `death` | who does it, who dies of it |
+//! | `server`, `script` | the real server, and its routing |
 //! | `network`, `uac`, `uas`, `sip` | what is around it |
 //! | `check` | what must hold |
 //!
@@ -14,13 +15,17 @@
 //! `OLELO_SIM_FROM=1` choose how many and from where. `modules/tm/LIFECYCLE.md` says more.
 
 mod check;
+mod death;
 mod dice;
 mod network;
 mod plan;
+mod script;
 mod server;
 mod sip;
+mod time;
 mod uac;
 mod uas;
+mod workers;
 mod world;
 
 use olelo_ipc::signals::{self, Fork};
