@@ -37,6 +37,8 @@ mod machine;
 mod machine_tests;
 mod mine;
 mod orphan;
+#[cfg(test)]
+mod orphan_tests;
 mod params;
 mod promise;
 mod received;

@@ -27,7 +27,6 @@ pub const PROMISE: u64 = 2;
 /// A worker is dead: hands what it left to the `timer` process. Runs in main.
 pub fn worker_died(slot: u16) {
     let Some(store) = store::store() else { return };
-    let _reserve = use_reserve();
     let mut left = Vec::new();
     store.table.for_each_bucket(|guard| {
         for r in guard.iter() {
@@ -44,10 +43,22 @@ pub fn worker_died(slot: u16) {
         }
     }
     for (id, kind) in left {
-        let entry = [id.to_bits(), u64::from(slot), kind];
-        if let Err(e) = store.wheel.insert(monotonic_ms(), entry) {
-            olelo_core::error!("tm", "an orphaned transaction waits for the sweep: {e}");
-        }
+        hand_over(id, slot, kind);
+    }
+}
+
+/// What this process, in `slot`, does with a transaction ends in a panic: others go on with it.
+pub fn adopt(id: NodeId, slot: u16) {
+    hand_over(id, slot, SCRIPT);
+    hand_over(id, slot, PROMISE);
+}
+
+fn hand_over(id: NodeId, slot: u16, kind: u64) {
+    let Some(store) = store::store() else { return };
+    let _reserve = use_reserve();
+    let entry = [id.to_bits(), u64::from(slot), kind];
+    if let Err(e) = store.wheel.insert(monotonic_ms(), entry) {
+        olelo_core::error!("tm", "an orphaned transaction waits for the sweep: {e}");
     }
 }
 
@@ -142,7 +153,7 @@ pub fn make_good(id: NodeId) {
 }
 
 /// What may not have been sent on a reliable leg.
-fn of_leg(open: &Open, i: usize, leg: &Leg) -> Option<Out> {
+pub(crate) fn of_leg(open: &Open, i: usize, leg: &Leg) -> Option<Out> {
     let sent = open.leg_piece(i, LegPiece::Sent)?;
     let to = leg.to.dst();
     if leg.cancel_end != 0 {

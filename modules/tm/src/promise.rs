@@ -5,10 +5,12 @@
 //! Nobody makes up for a reply to a caller on TCP, a leg over TCP, or the end of the last leg, whose
 //! consequence is still to be drawn. So a process notes the transactions it is at work on in shared
 //! words of its own slot, before it publishes, and takes the note back when all is sent. Main finds
-//! the notes of the dead and hands them to the `timer` process ([`crate::orphan`]).
+//! the notes of the dead and hands them to the `timer` process ([`crate::orphan`]); a process that
+//! panics over a message, and lives on, hands over its own.
 //!
 //! A note costs a few plain stores to a cache line that no other process writes.
 
+use crate::orphan;
 use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use olelo_core::mem::words::Words;
 use olelo_core::mem::{NodeId, arena, current_slot};
@@ -50,9 +52,11 @@ pub fn promise(id: NodeId) -> Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        if let Some(word) = self.0 {
-            word.store(0, SeqCst);
+        let Some(word) = self.0 else { return };
+        if std::thread::panicking() {
+            orphan::adopt(NodeId::from_bits(word.load(Relaxed)), current_slot());
         }
+        word.store(0, SeqCst);
     }
 }
 

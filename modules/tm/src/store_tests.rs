@@ -13,7 +13,7 @@ use olelo_core::timer::monotonic_ms;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// The tests share one arena and look at its totals.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     static MADE: OnceLock<()> = OnceLock::new();
     let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
@@ -26,7 +26,7 @@ fn alone() -> MutexGuard<'static, ()> {
     guard
 }
 
-fn request(method: &str, call: &str, more: &str) -> Ctx {
+pub(crate) fn request(method: &str, call: &str, more: &str) -> Ctx {
     let mut ctx = Ctx::new();
     ctx.msg.buf_mut().extend_from_slice(
         format!("{method} sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK{call}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>{more}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n")
@@ -36,7 +36,7 @@ fn request(method: &str, call: &str, more: &str) -> Ctx {
     ctx
 }
 
-fn new(call: &str) -> (Ctx, NodeId) {
+pub(crate) fn new(call: &str) -> (Ctx, NodeId) {
     let mut ctx = request("INVITE", call, "");
     let Created::New(id) = lookup::create(&mut ctx, false) else {
         panic!("{call} exists")
