@@ -6,7 +6,7 @@
 use olelo_ipc::text;
 use olelo_mem::Words;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 
 /// Deaths that are remembered.
 pub const KEPT: usize = 32;

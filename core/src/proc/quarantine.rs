@@ -10,7 +10,7 @@
 use olelo_ipc::process::message_key;
 use olelo_mem::Words;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 
 /// Messages that can have strikes at a time; the oldest goes.
 const ROOM: usize = 64;
