@@ -353,6 +353,8 @@ impl Arena {
         if lock.owner() != Some(dead) {
             return false;
         }
+        // A page it was giving back under this lock must be seen as what it then is.
+        self.repair_pages(dead);
         self.relist(heap);
         lock.release_of(dead)
     }
@@ -403,6 +405,7 @@ impl Arena {
             .suspicions
             .iter()
             .for_each(|word| word.store(0, Ordering::Relaxed));
+        header.epoch.store(0, Ordering::SeqCst);
         self.slots.iter().for_each(|line| line.clear());
     }
 
@@ -714,10 +717,8 @@ impl Arena {
         let page = &self.pages[number as usize];
         page.prev.store(0, Ordering::Relaxed);
         page.next.store(first, Ordering::Relaxed);
-        if first != 0 {
-            self.pages[first as usize]
-                .prev
-                .store(number, Ordering::Relaxed);
+        if let Some(first) = self.listed(first) {
+            first.prev.store(number, Ordering::Relaxed);
         }
         head.partial.store(number, Ordering::Release);
     }
@@ -728,18 +729,20 @@ impl Arena {
             page.prev.load(Ordering::Relaxed),
             page.next.load(Ordering::Relaxed),
         );
-        if prev == 0 {
-            head.partial.store(next, Ordering::Relaxed);
-        } else {
-            self.pages[prev as usize]
-                .next
-                .store(next, Ordering::Relaxed);
+        match self.listed(prev) {
+            None => head.partial.store(next, Ordering::Relaxed),
+            Some(prev) => prev.next.store(next, Ordering::Relaxed),
         }
-        if next != 0 {
-            self.pages[next as usize]
-                .prev
-                .store(prev, Ordering::Relaxed);
+        if let Some(next) = self.listed(next) {
+            next.prev.store(prev, Ordering::Relaxed);
         }
+    }
+
+    /// The page a link names; 0 names none.
+    fn listed(&self, number: u32) -> Option<&PageDesc> {
+        (number != 0)
+            .then(|| self.pages.get(number as usize))
+            .flatten()
     }
 
     /// Makes the page lists of a heap anew, from the pages. Under the heap's lock.
