@@ -69,7 +69,8 @@ pub(crate) fn is_dead(slot: u16) -> bool {
     };
     let pid = line.pid.load(Ordering::Acquire);
     if pid == 0 || pid == std::process::id() {
-        return false;
+        // A child says its pid before it can take anything.
+        return pid == 0 && slot != MAIN;
     }
     // SAFETY: all-zero bytes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

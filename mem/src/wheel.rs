@@ -260,7 +260,8 @@ impl Wheel {
     /// The entry at `index`, if one is there.
     fn entry(&self, index: u32) -> Option<Block> {
         let block = arena().plausible(index)?;
-        let fits = arena().room(block) >= ENTRY_BYTES && arena().is_taken(block);
+        let fits = block.len() == ENTRY_BYTES && arena().room(block) >= ENTRY_BYTES;
+        let fits = fits && arena().is_taken(block);
         (fits && block.tag() == self.inner.tag).then_some(block)
     }
 

@@ -5,6 +5,7 @@ use olelo_mem::{
     rebuild, repair_all, reset, structures, take_suspicions,
 };
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -14,7 +15,7 @@ const WATCHDOG_S: u32 = 120;
 /// Rounds of scribbling; `OLELO_SCRIBBLES` asks for more.
 fn rounds() -> u64 {
     let asked = std::env::var("OLELO_SCRIBBLES").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(150)
+    asked.and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
 #[derive(Clone, Copy)]
@@ -99,7 +100,15 @@ impl World {
             Some(&[2; 300][..])
         );
         assert_eq!(check_all(), []);
-        assert!(heap::usage().iter().all(|user| user.name == "published"));
+    }
+
+    /// Of what is published only the history takes memory.
+    fn assert_nothing_leaked(&self) {
+        let usage = heap::usage();
+        assert!(
+            usage.iter().all(|user| user.name == "published"),
+            "{usage:?}"
+        );
     }
 }
 
@@ -115,8 +124,7 @@ fn broken_structures_are_found_and_reset() {
     let (mut broken, mut kept) = (0, 0);
     for round in 0..rounds() {
         world.fill(&mut random);
-        let to = from + (1 << 20);
-        scribble(&mut random, from, to);
+        scribble(&mut random, &[from..from + 8_000, from..from + (1 << 19)]);
         let mut faults = check_all();
         for slot in [1, 2, 700] {
             faults.extend(repair_all(slot).faults);
@@ -131,6 +139,7 @@ fn broken_structures_are_found_and_reset() {
         let told = reset(&names);
         kept += told.iter().filter(|line| line.ends_with("kept")).count();
         assert_eq!(check_all(), [], "round {round}, after {told:?}");
+        // A block that the scribble made look let go under its name stays: who knows whether it was.
         reset(&structures().iter().map(String::as_str).collect::<Vec<_>>());
         world.assert_works(&mut random);
     }
@@ -158,8 +167,7 @@ fn whatever_the_arena_holds_it_can_be_made_anew() {
     for round in 0..rounds() {
         world.fill(&mut random);
         // The front of the arena is dense with what matters.
-        let to = if round % 3 == 0 { 8 << 20 } else { 1 << 20 };
-        scribble(&mut random, 0, to);
+        scribble(&mut random, &[0..1 << 16, 0..1 << 20, 0..8 << 20]);
         for slot in [1, 2, 700] {
             repair_all(slot);
         }
@@ -183,12 +191,16 @@ fn whatever_the_arena_holds_it_can_be_made_anew() {
             );
         }
         world.assert_works(&mut random);
+        world.assert_nothing_leaked();
     }
     eprintln!(
         "{} rounds, {broken} broke something, kept {kept}, lost {lost}",
         rounds()
     );
-    assert!(broken > 0 && kept > 0, "the scribbles hit nothing");
+    assert!(
+        broken > rounds() as usize / 10 && kept > 0,
+        "the scribbles hit nothing"
+    );
     assert!(place.1 >= 64);
 }
 
@@ -236,14 +248,14 @@ fn a_panic_under_a_lock_is_a_suspicion() {
     assert_eq!(olelo_mem::lock::held(), [], "the lock was released");
 }
 
-/// Overwrites random places of the arena between two offsets.
-fn scribble(random: &mut Random, from: usize, to: usize) {
+/// Overwrites random places of the arena, each in one of these ranges of offsets.
+fn scribble(random: &mut Random, ranges: &[Range<usize>]) {
     let file = File::from(arena().fd().try_clone().expect("a descriptor"));
     for _ in 0..1 + random.below(60) {
-        let at = from + random.below((to - from) as u64) as usize;
+        let range = &ranges[random.below(ranges.len() as u64) as usize];
+        let at = range.start + random.below(range.len() as u64) as usize;
         let longest = if random.below(8) == 0 { 4_096 } else { 16 };
-        let len = 1 + random.below(longest) as usize;
-        let len = len.min(to - at);
+        let len = (1 + random.below(longest) as usize).min(range.end - at);
         let kind = random.below(4);
         let bytes: Vec<u8> = (0..len)
             .map(|_| match kind {
