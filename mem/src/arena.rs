@@ -175,6 +175,17 @@ impl Arena {
         regions.order.clone()
     }
 
+    /// Where a named region is: bytes from the beginning of the mapping, and its size in bytes. For
+    /// tools that attach by [`Arena::fd`].
+    pub fn region_place(&self, name: &str) -> Option<(usize, usize)> {
+        let regions = self
+            .regions
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let &(at, bytes) = regions.names.get(name)?;
+        Some((at - self.base, bytes))
+    }
+
     /// A region typed as a slice of `T`.
     ///
     /// # Safety
@@ -243,14 +254,14 @@ impl Arena {
                 regions.next = at;
                 regions.left = run;
             } else {
-                regions.add(name, bytes);
+                regions.add(name, at, bytes);
                 return Ok(at);
             }
         }
         let at = regions.next;
         regions.next += bytes;
         regions.left -= bytes;
-        regions.add(name, bytes);
+        regions.add(name, at, bytes);
         Ok(at)
     }
 
@@ -345,7 +356,7 @@ pub(crate) const MAX_TAGS: usize = 512;
 
 #[derive(Debug, Default)]
 struct Regions {
-    names: HashMap<String, usize>,
+    names: HashMap<String, (usize, usize)>,
     order: Vec<(String, usize)>,
     runs: Vec<(u32, u32)>,
     next: usize,
@@ -353,8 +364,8 @@ struct Regions {
 }
 
 impl Regions {
-    fn add(&mut self, name: &str, bytes: usize) {
-        self.names.insert(name.to_owned(), bytes);
+    fn add(&mut self, name: &str, at: usize, bytes: usize) {
+        self.names.insert(name.to_owned(), (at, bytes));
         self.order.push((name.to_owned(), bytes));
     }
 }

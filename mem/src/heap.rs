@@ -20,7 +20,8 @@ use crate::pages::{PAGE, PAGE_GRANULES, PageDesc, PageState};
 use crate::registry::Checkup;
 use crate::slot::current_slot;
 use crate::wheel::monotonic_ms;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 pub use crate::trend::{TrendRow, sample, trend};
 pub use crate::usage::{Level, Stats, Usage, level, stats, usage};
@@ -102,6 +103,7 @@ impl Tag {
         }
         // A death before this store leaves the entry unused.
         header.tag_count.store(count as u32 + 1, Ordering::Release);
+        known_names().insert(count, words);
         Tag(count as u16)
     }
 
@@ -353,6 +355,8 @@ impl Arena {
         if lock.owner() != Some(dead) {
             return false;
         }
+        // A page it was giving back under this lock must be seen as what it then is.
+        self.repair_pages(dead);
         self.relist(heap);
         lock.release_of(dead)
     }
@@ -395,14 +399,21 @@ impl Arena {
             }
         }
         let header = self.header;
-        let known = header.tag_count.load(Ordering::Relaxed);
-        header
-            .tag_count
-            .store(known.min(MAX_TAGS as u32), Ordering::Relaxed);
+        let names = known_names();
+        for (at, words) in names.iter() {
+            for (have, want) in header.tags[*at].0.iter().zip(words) {
+                have.store(*want, Ordering::Relaxed);
+            }
+        }
+        let least = names.keys().max().map_or(0, |last| *last as u32 + 1);
+        let told = header.tag_count.load(Ordering::Relaxed);
+        let count = if told > MAX_TAGS as u32 { least } else { told };
+        header.tag_count.store(count.max(least), Ordering::Relaxed);
         header
             .suspicions
             .iter()
             .for_each(|word| word.store(0, Ordering::Relaxed));
+        header.epoch.store(0, Ordering::SeqCst);
         self.slots.iter().for_each(|line| line.clear());
     }
 
@@ -714,10 +725,8 @@ impl Arena {
         let page = &self.pages[number as usize];
         page.prev.store(0, Ordering::Relaxed);
         page.next.store(first, Ordering::Relaxed);
-        if first != 0 {
-            self.pages[first as usize]
-                .prev
-                .store(number, Ordering::Relaxed);
+        if let Some(first) = self.listed(first) {
+            first.prev.store(number, Ordering::Relaxed);
         }
         head.partial.store(number, Ordering::Release);
     }
@@ -728,18 +737,20 @@ impl Arena {
             page.prev.load(Ordering::Relaxed),
             page.next.load(Ordering::Relaxed),
         );
-        if prev == 0 {
-            head.partial.store(next, Ordering::Relaxed);
-        } else {
-            self.pages[prev as usize]
-                .next
-                .store(next, Ordering::Relaxed);
+        match self.listed(prev) {
+            None => head.partial.store(next, Ordering::Relaxed),
+            Some(prev) => prev.next.store(next, Ordering::Relaxed),
         }
-        if next != 0 {
-            self.pages[next as usize]
-                .prev
-                .store(prev, Ordering::Relaxed);
+        if let Some(next) = self.listed(next) {
+            next.prev.store(prev, Ordering::Relaxed);
         }
+    }
+
+    /// The page a link names; 0 names none.
+    fn listed(&self, number: u32) -> Option<&PageDesc> {
+        (number != 0)
+            .then(|| self.pages.get(number as usize))
+            .flatten()
     }
 
     /// Makes the page lists of a heap anew, from the pages. Under the heap's lock.
@@ -849,6 +860,15 @@ fn class_of(granules: usize) -> usize {
     let octave = below.ilog2() as usize;
     let step = octave - 3;
     15 + (octave - 4) * 8 + ((below - (1 << octave)) >> step)
+}
+
+/// The names this process registered: main's survive whatever is written over the directory.
+fn known_names() -> MutexGuard<'static, HashMap<usize, [u64; 4]>> {
+    static NAMES: OnceLock<Mutex<HashMap<usize, [u64; 4]>>> = OnceLock::new();
+    NAMES
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn encode_name(name: &str) -> [u64; 4] {

@@ -142,7 +142,7 @@ impl RawLock {
                 relieve(self, holder);
                 continue;
             }
-            if deadline.is_some_and(|deadline| monotonic_ms() >= deadline) {
+            if deadline.is_some_and(|deadline| wait.is_over(holder, deadline)) {
                 return false;
             }
             if seen & WAITERS == 0
@@ -367,6 +367,14 @@ impl Wait {
             holder: None,
             since: 0,
         }
+    }
+
+    /// Is there no use in waiting any longer? Of this process itself least of all.
+    fn is_over(&self, holder: u16, deadline: u64) -> bool {
+        let now = monotonic_ms();
+        let in_vain =
+            self.holder == Some(holder) && holder == current_slot() && now >= self.since + 50;
+        in_vain || now >= deadline
     }
 
     fn note(&mut self, holder: u16) {

@@ -211,10 +211,10 @@ impl Published {
             .iter()
             .find(|retired| retired.word.load(Ordering::Relaxed) == word);
         if let Some(retired) = retired {
-            retired.epoch.store(
-                arena().header.epoch.fetch_add(1, Ordering::SeqCst) + 1,
-                Ordering::Release,
-            );
+            let epoch = arena().header.epoch.fetch_add(1, Ordering::SeqCst);
+            retired
+                .epoch
+                .store(epoch.wrapping_add(1), Ordering::Release);
         }
     }
 
@@ -366,10 +366,9 @@ impl Pin {
         if pins.1 == 0
             && let Some(line) = crate::slot::line(slot)
         {
-            line.epoch.store(
-                arena().header.epoch.load(Ordering::SeqCst) + 1,
-                Ordering::SeqCst,
-            );
+            let epoch = arena().header.epoch.load(Ordering::SeqCst);
+            line.epoch
+                .store(epoch.wrapping_add(1).max(1), Ordering::SeqCst);
             fence(Ordering::SeqCst);
         }
         pins.1 += 1;

@@ -236,7 +236,9 @@ fn free_unreachable() {
     let mine = State::Reserved(current_slot());
     let mut lost = Vec::new();
     arena.for_each_block(|block, state| {
-        if state != mine && state != State::Loose && !reached.contains(&block) {
+        let kept = state == mine || state == State::Loose;
+        let kept = kept && arena.sound(block.0).is_some();
+        if !kept && !reached.contains(&block) {
             lost.push(block);
         }
     });

@@ -61,15 +61,16 @@ pub(crate) fn line(slot: u16) -> Option<&'static SlotLine> {
 /// Is the process of `slot` known to be dead? Only main can know, since the others are its children;
 /// elsewhere the answer is no. A slot that cannot exist is dead.
 pub(crate) fn is_dead(slot: u16) -> bool {
-    if current_slot() != MAIN {
+    let Some(arena) = mapped().filter(|_| current_slot() == MAIN) else {
         return false;
-    }
-    let Some(line) = line(slot) else {
+    };
+    let Some(line) = arena.slots.get(usize::from(slot)) else {
         return true;
     };
     let pid = line.pid.load(Ordering::Acquire);
     if pid == 0 || pid == std::process::id() {
-        return false;
+        // A child says its pid before it can take anything.
+        return pid == 0 && slot != MAIN;
     }
     // SAFETY: all-zero bytes are a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

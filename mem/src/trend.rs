@@ -29,7 +29,9 @@ pub struct TrendRow {
 pub fn sample(now_ms: u64) -> bool {
     let history = arena().history;
     let taken = history.taken.load(Ordering::Acquire);
-    if taken > 0 && now_ms < history.at(taken - 1).load(Ordering::Relaxed) + SPACING_MS {
+    if taken > 0
+        && now_ms.saturating_sub(history.at(taken - 1).load(Ordering::Relaxed)) < SPACING_MS
+    {
         return false;
     }
     let users = by_tag();

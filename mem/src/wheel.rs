@@ -14,7 +14,6 @@
 //! Death: per slot two words name the entry being inserted and the one being delivered, with the
 //! list concerned, so the repair looks into that one list only.
 
-use crate::RepairReport;
 use crate::arena::{ArenaError, arena};
 use crate::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::block::{Block, State};
@@ -22,6 +21,7 @@ use crate::heap::{OutOfMemory, Tag, reserve_allowed};
 use crate::lock::{RANK_WHEEL, RawLock};
 use crate::registry::{self, Checkup, Structure};
 use crate::slot::current_slot;
+use crate::{Fault, RepairReport};
 use std::collections::HashSet;
 
 /// A shared timer wheel.
@@ -260,7 +260,8 @@ impl Wheel {
     /// The entry at `index`, if one is there.
     fn entry(&self, index: u32) -> Option<Block> {
         let block = arena().plausible(index)?;
-        let fits = arena().room(block) >= ENTRY_BYTES && arena().is_taken(block);
+        let fits = block.len() == ENTRY_BYTES && arena().room(block) >= ENTRY_BYTES;
+        let fits = fits && arena().is_taken(block);
         (fits && block.tag() == self.inner.tag).then_some(block)
     }
 
@@ -369,7 +370,16 @@ impl Structure for Wheel {
         let mut again = None;
         {
             // Either the dead slot's lock keeps the lists from shrinking, or our own does.
-            let _guard = (!held).then(|| shared.lock.lock(RANK_WHEEL));
+            let deadline = monotonic_ms() + PATIENCE_MS;
+            let guard = (!held).then(|| shared.lock.lock_until(RANK_WHEEL, deadline));
+            if guard.as_ref().is_some_and(Option::is_none) {
+                let holder = shared.lock.owner();
+                report.faults.push(Fault {
+                    structure: self.inner.name.clone(),
+                    what: format!("not repaired: slot {holder:?} does not let go of the lock"),
+                });
+                return;
+            }
             for word in [&pending.push, &pending.pop] {
                 let Some((list, block)) = unpack(word.load(Ordering::Acquire)) else {
                     continue;
@@ -463,6 +473,8 @@ fn unpack(word: u64) -> Option<(usize, Block)> {
     (word != 0).then_some(((word >> 32) as usize, Block(word as u32)))
 }
 
+/// How long the repair waits for a timer process that is alive.
+const PATIENCE_MS: u64 = 1_000;
 const ENTRY_BYTES: usize = 40;
 const ATTEMPTS: u64 = 0xffff_ffff << 32;
 const MAX_REDELIVERIES: u64 = 2;

@@ -229,6 +229,7 @@ fn flood(w: &World) -> Vec<Blob> {
 
 fn hand_over(w: &World) {
     for at in HANDLES {
+        drop(Blob::adopt(Ref::from_bits(w.read(at))));
         w.blob(15_000).hand_over(w.shared_word(at));
     }
 }
