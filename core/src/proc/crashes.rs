@@ -5,8 +5,8 @@
 
 use olelo_ipc::text;
 use olelo_mem::Words;
-use std::sync::OnceLock;
 use olelo_mem::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 /// Deaths that are remembered.
 pub const KEPT: usize = 32;

@@ -114,9 +114,16 @@ fn script(ctx: &mut Ctx, name: &str, args: &[Val<'_>]) -> i64 {
 fn request(ctx: &mut Ctx, plan: &Call) -> Outcome {
     let method = ctx.msg.method().as_str().to_string();
     let initial = ctx.ruri().ends_with(b"sim.invalid");
-    if method == "ACK" || method == "CANCEL" || !initial {
+    if !initial {
         script(ctx, "t_relay", &[]);
         return Outcome::Return(1);
+    }
+    if method == "ACK" || method == "CANCEL" {
+        // The name in its URI is nobody's: without a transaction it goes nowhere.
+        if script(ctx, "t_check_trans", &[]) > 0 {
+            script(ctx, "t_relay", &[]);
+        }
+        return Outcome::Exit;
     }
     if plan.check_trans && script(ctx, "t_check_trans", &[]) == 0 {
         return Outcome::Exit;
