@@ -142,7 +142,7 @@ pub fn make_good(id: NodeId) {
         Some(_) => !open.tx.legs.is_empty(),
     };
     let ended = !h.answered() && !h.has(flag::SUSPENDED) && open.tx.active() == 0;
-    open.leave();
+    open.leave_and_arm();
     act::carry_out(id, &h, out, None);
     if let Some(leg) = local_end {
         uac::done(id, leg, None);

@@ -10,6 +10,7 @@
 //! what the change asks for is done after that. Changes to existing transactions may use the
 //! memory reserve: only new transactions are refused when memory is short.
 
+use crate::promise::promise;
 use crate::state::{Head, Leg, Tx};
 use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
@@ -264,6 +265,8 @@ impl Open {
     /// Publishes the changes, unlocks, and arms the timer where it must fire earlier than armed.
     /// False where memory is short: the transaction is as before.
     pub fn commit(mut self) -> bool {
+        // The change and its timer belong together.
+        let _promise = promise(self.id);
         let _reserve = use_reserve();
         let (Some(record), true) = (
             self.guard.get(self.id),
@@ -306,6 +309,14 @@ impl Open {
         self.rearm();
     }
 
+    /// As [`Open::leave`], whatever is said to be armed: who has said so may have died before.
+    pub fn leave_and_arm(self) {
+        if let Some(due) = self.word(DUE) {
+            due.store(0, Relaxed);
+        }
+        self.rearm();
+    }
+
     /// Removes the transaction.
     pub fn delete(mut self) -> bool {
         self.guard.remove(self.id)
@@ -320,6 +331,7 @@ impl Open {
         if next == 0 || armed != 0 && armed <= next {
             return;
         }
+        let _promise = promise(self.id);
         let number = seq.load(Relaxed) + 1;
         seq.store(number, Relaxed);
         due.store(next, Relaxed);

@@ -60,6 +60,7 @@ pub struct Check {
     calls: Vec<Call>,
     strict_time: bool,
     deaths: bool,
+    spare_tcp: bool,
     ups: BTreeMap<(usize, String, String), Up>,
     legs: BTreeMap<String, Leg>,
 }
@@ -73,6 +74,7 @@ impl Check {
             calls: plan.calls.clone(),
             strict_time: plan.faults.overlap == 0,
             deaths: plan.faults.deaths > 0,
+            spare_tcp: plan.faults.spare_tcp,
             ups: BTreeMap::new(),
             legs: BTreeMap::new(),
         }
@@ -213,6 +215,20 @@ impl Check {
         }
     }
 
+    /// Steps of serial forking of which some leg was sent: then all legs were published.
+    fn steps_begun(&self, n: usize, call: &Call) -> Vec<usize> {
+        let sent_to = |k: usize| {
+            let to = Peer { call: n, k }.addr().to_string();
+            let mut legs = self.legs.values();
+            legs.any(|l| l.request.ruri.contains(&to) && l.request.cseq == 1)
+        };
+        let begun = |step: &usize| {
+            let first = call.first_of(*step);
+            (first..first + call.steps[*step].len()).any(sent_to)
+        };
+        (0..call.steps.len()).filter(begun).collect()
+    }
+
     /// All is over: what is missing from a request of the server's own.
     pub fn finish_local(&mut self, n: usize) -> Vec<String> {
         let told = self.done.contains(&n) || self.deaths;
@@ -234,6 +250,15 @@ impl Check {
             if leg.acks.1 < leg.acks.0 {
                 let what = leg.request.brief();
                 found.push(format!("{} of {} ACKs: {what}", leg.acks.1, leg.acks.0));
+            }
+        }
+        for step in self.steps_begun(n, call) {
+            let first = call.first_of(step);
+            for (i, c) in call.steps[step].iter().enumerate() {
+                let heard = callees.iter().any(|(k, u)| *k == first + i && u.heard);
+                if c.proto == Proto::Tcp && !heard && self.spare_tcp {
+                    found.push(format!("call {n}: nothing came to callee {}", first + i));
+                }
             }
         }
         if caller.cut_off {

@@ -14,6 +14,8 @@ pub struct Faults {
     pub delay: (u64, u64),
     /// Events whose worker dies, in a thousand.
     pub deaths: u64,
+    /// Workers that own connections are spared, so that callers on TCP miss nothing.
+    pub spare_tcp: bool,
     /// Routes during which other workers go on, in a hundred.
     pub overlap: u64,
     /// Jumps of the monotonic clock: when, and by how much; milliseconds.
@@ -112,7 +114,8 @@ pub fn draw(seed: u64) -> Plan {
         loss: d.one(&[0, 0, 3, 15]),
         twice: d.one(&[0, 0, 5]),
         delay: d.one(&[(1, 1), (1, 20), (5, 400)]),
-        deaths: d.one(&[0, 0, 5, 30, 100]),
+        deaths: d.one(&[0, 0, 5, 30, 100, 200]),
+        spare_tcp: d.percent(50),
         overlap: d.one(&[0, 30]),
         jumps: some(&mut d, 20, 90_000),
         stalls: some(&mut d, 20, 8_000),

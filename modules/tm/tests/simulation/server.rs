@@ -136,6 +136,17 @@ pub fn perform(slot: u16, work: &Work) {
     HOLDS.set(false);
 }
 
+/// As [`perform`]. Returns how many stores to shared memory it took, where they are counted.
+pub fn perform_and_count(slot: u16, work: &Work) -> u64 {
+    #[cfg(feature = "kill-points")]
+    olelo_mem::kill_points::arm(u64::MAX);
+    perform(slot, work);
+    #[cfg(feature = "kill-points")]
+    return olelo_mem::kill_points::disarm();
+    #[cfg(not(feature = "kill-points"))]
+    0
+}
+
 /// Makes a request, as another module would.
 fn request_here(call: usize) {
     let Some(plan) = workers::call_plan(call) else {

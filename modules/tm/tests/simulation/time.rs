@@ -156,7 +156,7 @@ impl World {
                 self.note(format!("the clock jumps by {by} ms"));
             }
             Event::Stall(by) => {
-                self.stalled = self.now + by;
+                self.stalled = self.stalled.max(self.now + by);
                 self.calm_since = self.stalled;
                 self.note(format!("the server stands still for {by} ms"));
             }

@@ -29,6 +29,8 @@ pub struct Uas {
     tag: String,
     contact: String,
     txs: Vec<Tx>,
+    /// Some request has come.
+    pub heard: bool,
     /// Tags of the 2xx to an INVITE that it has sent.
     pub accepted: Vec<String>,
 }
@@ -41,6 +43,7 @@ impl Uas {
             tag,
             contact,
             txs: Vec::new(),
+            heard: false,
             accepted: Vec::new(),
         }
     }
@@ -111,6 +114,7 @@ impl Uas {
 
     /// A request has come.
     pub fn receive(&mut self, now: u64, request: &Sip) -> Vec<Vec<u8>> {
+        self.heard = true;
         if self.plan.deaf {
             return Vec::new();
         }

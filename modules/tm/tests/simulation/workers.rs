@@ -32,7 +32,7 @@ pub fn at_work(work: Work, from: Option<Peer>) {
             w.note(format!("lost with the connection of {}", peer.name()));
             return None;
         }
-        let (slot, doom) = w.worker(&work)?;
+        let (slot, doom) = w.worker(&work, sip.as_ref())?;
         if let (Some(peer), Some(sip)) = (from, &sip) {
             let dies = doom.map_or(String::new(), |d| format!(" and dies at {d:?}"));
             w.note(format!(
@@ -57,7 +57,14 @@ pub fn at_work(work: Work, from: Option<Peer>) {
         return;
     };
     match doom {
-        None => server::perform(slot, &work),
+        None => {
+            let stores = server::perform_and_count(slot, &work);
+            let kind = kind(&work, sip.as_ref());
+            with(|w| {
+                let known = w.stores.entry(kind).or_insert(stores);
+                *known = (*known * 3 + stores) / 4;
+            });
+        }
         Some(doom) => die(slot, &work, doom),
     }
     set_current_slot(0);
@@ -68,6 +75,17 @@ pub fn at_work(work: Work, from: Option<Peer>) {
         w.busy.retain(|s| *s != slot);
         w.stray = stray_before;
     });
+}
+
+/// What kind of event this is, as far as it says how many stores it takes.
+fn kind(work: &Work, sip: Option<&Sip>) -> u16 {
+    match (work, sip) {
+        (_, Some(s)) if s.status != 0 => s.status / 100,
+        (_, Some(s)) => 100 + s.method.bytes().map(u16::from).sum::<u16>(),
+        (Work::Timer(Pace::Fast), _) => 10,
+        (Work::Timer(Pace::Slow), _) => 11,
+        _ => 12,
+    }
 }
 
 /// A worker dies while it deals with this.
@@ -135,6 +153,9 @@ pub fn sent(dst: &Dst, bytes: &[u8]) {
         w.note(format!("  sends {} to {}", sip.brief(), peer.name()));
         let moment = w.moment();
         let found = w.check.sent(&moment, peer, &sip);
+        if w.sweeps() {
+            w.find("the sweep has to help: a timer or an end was lost".into());
+        }
         found.into_iter().for_each(|f| w.find(f));
         if dst.proto == Proto::Udp {
             for at in w.network.datagram(w.now, peer) {
@@ -222,8 +243,15 @@ pub fn done(call_id: &[u8]) {
 }
 
 impl World {
+    /// The slow timer is at work alone, and no fault of the clock has given it a reason.
+    fn sweeps(&self) -> bool {
+        let faults = &self.plan.faults;
+        let on_time = faults.jumps.is_empty() && faults.stalls.is_empty();
+        on_time && self.busy.last() == Some(&self.slots.slow)
+    }
+
     /// The worker for this, and whether it is to die.
-    fn worker(&mut self, work: &Work) -> Option<(u16, Option<Doom>)> {
+    fn worker(&mut self, work: &Work, sip: Option<&Sip>) -> Option<(u16, Option<Doom>)> {
         let free: Vec<u16> = self
             .slots
             .udp
@@ -240,17 +268,22 @@ impl World {
         if self.dead.contains(&slot) {
             return None;
         }
-        let deaths = self.plan.faults.deaths;
-        let dies = match work {
-            Work::Timer(Pace::Fast) => self.dice.range(0, 39) == 0 && self.dice.permille(deaths),
-            _ => self.dice.permille(deaths),
-        };
-        let doom = dies.then(|| match self.dice.percent(50) {
+        let faults = &self.plan.faults;
+        let spared = faults.spare_tcp && self.slots.tcp.contains(&slot);
+        // The end of a transaction is the worst moment.
+        let last = sip.is_some_and(|s| s.status >= 200);
+        let deaths = faults.deaths * if last { 3 } else { 1 };
+        let dies = !spared
+            && match work {
+                Work::Timer(Pace::Fast) => {
+                    self.dice.range(0, 39) == 0 && self.dice.permille(deaths)
+                }
+                _ => self.dice.permille(deaths),
+            };
+        let stores = self.stores.get(&kind(work, sip)).copied().unwrap_or(100);
+        let doom = dies.then(|| match self.dice.percent(40) {
             true => Doom::Point(self.dice.range(1, 10) as u32),
-            false => {
-                let most = 1 << self.dice.range(0, 10);
-                Doom::Store(self.dice.range(1, most) as u32)
-            }
+            false => Doom::Store(self.dice.range(1, stores * 5 / 4 + 2) as u32),
         });
         Some((slot, doom))
     }

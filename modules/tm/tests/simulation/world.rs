@@ -71,6 +71,8 @@ pub struct World {
     pub ends: BTreeMap<Peer, End>,
     pub armed: BTreeMap<Peer, u64>,
     pub busy: Vec<u16>,
+    /// Stores to shared memory that kinds of events take.
+    pub stores: BTreeMap<u16, u64>,
     pub dead: Vec<u16>,
     pub depth: u32,
     /// What the event in hand is about has no transaction; it is a reply.
@@ -139,6 +141,7 @@ fn begin(plan: Plan, slots: Slots) {
         ends: BTreeMap::new(),
         armed: BTreeMap::new(),
         busy: Vec::new(),
+        stores: BTreeMap::new(),
         dead: Vec::new(),
         depth: 0,
         stray: (false, false),
