@@ -124,16 +124,7 @@ fn without_legs(mut open: Open, id: NodeId, kind: Mark, slot: u16) {
 pub fn make_good(id: NodeId) {
     let Some(open) = Open::node(id) else { return };
     let h = open.tx.head;
-    let mut out = Vec::new();
-    for (i, leg) in open.tx.legs.iter().enumerate() {
-        if leg.has(leg_flag::RELIABLE) {
-            out.extend(of_leg(&open, i, leg));
-        }
-    }
-    if h.answered() && h.has(flag::UP_RELIABLE) && !h.has(flag::RELEASED) {
-        let last = open.piece(Piece::Reply).map(<[u8]>::to_vec);
-        out.extend(last.map(|bytes| Out::Repeat(h.up.dst(), bytes)));
-    }
+    let out = unsent(&open);
     let told = attrs::get(open.attrs(), Attr::Notify).is_none();
     let local_end = (h.has(flag::LOCAL) && h.answered() && !told).then_some(usize::from(h.winner));
     let nobody_works = match open.mark() {
@@ -152,8 +143,23 @@ pub fn make_good(id: NodeId) {
     }
 }
 
+/// What may not have been sent and nobody repeats: the last reply, and what is on reliable legs.
+pub(crate) fn unsent(open: &Open) -> Vec<Out> {
+    let h = &open.tx.head;
+    let legs = open.tx.legs.iter().enumerate();
+    let mut out: Vec<Out> = legs
+        .filter(|(_, leg)| leg.has(leg_flag::RELIABLE))
+        .filter_map(|(i, leg)| of_leg(open, i, leg))
+        .collect();
+    if h.answered() && h.has(flag::UP_RELIABLE) && !h.has(flag::RELEASED) {
+        let last = open.piece(Piece::Reply).map(<[u8]>::to_vec);
+        out.extend(last.map(|bytes| Out::Repeat(h.up.dst(), bytes)));
+    }
+    out
+}
+
 /// What may not have been sent on a reliable leg.
-pub(crate) fn of_leg(open: &Open, i: usize, leg: &Leg) -> Option<Out> {
+fn of_leg(open: &Open, i: usize, leg: &Leg) -> Option<Out> {
     let sent = open.leg_piece(i, LegPiece::Sent)?;
     let to = leg.to.dst();
     if leg.cancel_end != 0 {

@@ -6,7 +6,7 @@ use crate::orphan;
 use crate::promise::{self, promise};
 use crate::relay;
 use crate::state::{Leg, LegState, flag, leg_flag};
-use crate::store::{LegPiece, Mark, Open};
+use crate::store::{LegPiece, Mark, Open, Piece};
 use crate::store_tests::{alone, new, request};
 use crate::timers;
 use olelo_core::mem::NodeId;
@@ -138,7 +138,7 @@ fn a_leg_over_tcp_is_sent_again_until_its_peer_has_answered() {
     assert!(open.commit());
     let again = |id| {
         let open = Open::node(id).unwrap();
-        orphan::of_leg(&open, 0, &open.tx.legs[0]).is_some()
+        !orphan::unsent(&open).is_empty()
     };
     assert!(again(id));
     let mut open = Open::node(id).unwrap();
@@ -146,6 +146,22 @@ fn a_leg_over_tcp_is_sent_again_until_its_peer_has_answered() {
     assert!(open.commit());
     assert!(!again(id));
     Open::node(id).unwrap().delete();
+}
+
+#[test]
+fn a_caller_on_tcp_gets_its_last_reply_again() {
+    let _one = alone();
+    for (call, owner, want) in [("up-tcp", Some(DEAD + 1), 1), ("up-udp", None, 0)] {
+        let id = created(call, owner);
+        let again = || orphan::unsent(&Open::node(id).unwrap()).len();
+        assert_eq!(again(), 0, "{call}: no reply yet");
+        let mut open = Open::node(id).unwrap();
+        open.tx.answer(486, false, monotonic_ms());
+        open.set(Piece::Reply, b"SIP/2.0 486 Busy Here\r\n\r\n");
+        assert!(open.commit());
+        assert_eq!(again(), want, "{call}");
+        Open::node(id).unwrap().delete();
+    }
 }
 
 /// A leg of a transaction whose lifetime is over would time out before anybody could answer.

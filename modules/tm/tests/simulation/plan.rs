@@ -122,10 +122,33 @@ pub fn draw(seed: u64) -> Plan {
     };
     let n = d.range(2, 8);
     let calls = (0..n).map(|_| call(&mut d)).collect();
-    Plan {
+    let mut plan = Plan {
         seed,
         faults,
         calls,
+    };
+    if d.percent(15) {
+        bare(&mut plan, &mut d);
+    }
+    plan
+}
+
+/// A world about one thing: replies to callers on TCP that nobody will repeat, and workers that die
+/// before they have sent them.
+fn bare(plan: &mut Plan, d: &mut Dice) {
+    (
+        plan.faults.deaths,
+        plan.faults.spare_tcp,
+        plan.faults.overlap,
+    ) = (200, true, 0);
+    for c in &mut plan.calls {
+        (c.proto, c.script, c.local) = (Proto::Tcp, Script::Relay, false);
+        (c.reply_route, c.branch_route, c.own_provisional) = (false, false, None);
+        c.steps.truncate(1);
+        c.steps[0].truncate(1);
+        let callee = &mut c.steps[0][0];
+        (callee.proto, callee.deaf) = (Proto::Udp, false);
+        callee.last = Some((d.range(0, 2_000), d.one(&[404, 486, 603])));
     }
 }
 
