@@ -2,7 +2,8 @@
 
 use crate::arena::arena;
 use crate::atomic::Ordering;
-use crate::heap::{CLASS_GRANULES, Tag};
+use crate::classes::CLASS_GRANULES;
+use crate::heap::Tag;
 use crate::pages::PAGE;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
