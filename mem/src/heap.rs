@@ -9,17 +9,22 @@
 //!
 //! Pages that become empty return to the page map at once, except the one a class currently takes
 //! blocks from. Blocks beyond 32 KiB are runs of pages. When less than 2 % of the pages are free,
-//! only those who may [`use_reserve`] get new ones. Exhaustion is an answer, never an abort.
+//! only those who may [`use_reserve`] get new ones, for a heap of their own, so that nobody else takes
+//! the other blocks of such a page. Exhaustion is an answer, never an abort.
 
-use crate::Fault;
 use crate::arena::{Arena, MAX_TAGS, arena};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::block::{Block, HEADER, State};
 use crate::lock::{RANK_HEAP, RANK_TAGS, RawLock};
 use crate::pages::{PAGE, PAGE_GRANULES, PageDesc, PageState};
+use crate::registry::Checkup;
 use crate::slot::current_slot;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use crate::wheel::monotonic_ms;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+pub use crate::trend::{TrendRow, sample, trend};
+pub use crate::usage::{Level, Stats, Usage, level, stats, usage};
 
 /// A handle to a block: a 32-bit index and the generation that tells a reused block apart.
 #[repr(C)]
@@ -80,7 +85,7 @@ impl Tag {
         let header = arena().header;
         let words = encode_name(name);
         let _guard = header.tags_lock.lock(RANK_TAGS);
-        let count = header.tag_count.load(Ordering::Acquire) as usize;
+        let count = (header.tag_count.load(Ordering::Acquire) as usize).min(MAX_TAGS);
         let known = header.tags[..count].iter().position(|tag| {
             tag.0
                 .iter()
@@ -98,6 +103,7 @@ impl Tag {
         }
         // A death before this store leaves the entry unused.
         header.tag_count.store(count as u32 + 1, Ordering::Release);
+        known_names().insert(count, words);
         Tag(count as u16)
     }
 
@@ -135,7 +141,7 @@ impl std::fmt::Display for OutOfMemory {
             f,
             "no shared memory for {size} bytes of {tag}; raise -m (largest users:"
         )?;
-        for (at, user) in biggest_users().iter().take(3).enumerate() {
+        for (at, user) in crate::usage::biggest().iter().take(3).enumerate() {
             let separator = if at == 0 { "" } else { "," };
             write!(f, "{separator} {} {} KiB", user.name, user.bytes >> 10)?;
         }
@@ -202,6 +208,7 @@ impl Blob {
     /// The block's bytes, to be written.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        crate::atomic::before_change();
         // SAFETY: as above, and `&mut self` excludes other views.
         unsafe { self.block.bytes_mut() }
     }
@@ -227,6 +234,14 @@ impl Blob {
         let block = self.into_block();
         block.set_state(State::Loose);
         block.name()
+    }
+
+    /// As [`Blob::into_ref`], leaving the handle in `word`, whatever instant this process may die at:
+    /// the word names the block before the block is let go, and until then nobody can adopt it.
+    pub fn hand_over(self, word: &AtomicU64) {
+        let block = self.into_block();
+        word.store(block.name().to_bits(), Ordering::Release);
+        block.set_state(State::Loose);
     }
 
     /// Takes a block let go by [`Blob::into_ref`]; of several takers one wins.
@@ -263,88 +278,16 @@ impl Drop for Blob {
     #[inline]
     fn drop(&mut self) {
         // After a fork both parent and child have this value, but one of them the block.
-        if self.block.generation_and_state() == (self.generation, State::Reserved(current_slot())) {
-            arena().free(self.block);
+        let name = Ref {
+            index: self.block.0,
+            generation: self.generation,
+        };
+        if let Some(block) = arena().find(name)
+            && block.state() == State::Reserved(current_slot())
+        {
+            arena().free(block);
         }
     }
-}
-
-/// The heap in numbers (bytes, except `fragments`), as `core.shmmem` shows them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Size of the arena.
-    pub total: usize,
-    /// Free: whole pages and free blocks.
-    pub free: usize,
-    /// Asked for by users.
-    pub used: usize,
-    /// Taken, with headers, rounding and the arena's own tables.
-    pub real_used: usize,
-    /// The most ever taken, counted in pages.
-    pub max_used: usize,
-    /// How many free pieces there are: free blocks plus free pages.
-    pub fragments: usize,
-}
-
-/// One tag's share of the heap.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
-    /// The tag's name.
-    pub name: String,
-    /// Bytes asked for.
-    pub bytes: usize,
-    /// Blocks.
-    pub blocks: usize,
-}
-
-/// Counts the heap by walking it: exact at rest, a good estimate under load. Milliseconds per
-/// hundred thousand blocks; for control commands, not for the path of a message.
-pub fn stats() -> Stats {
-    let arena = arena();
-    let mut stats = Stats {
-        total: arena.size(),
-        ..Stats::default()
-    };
-    arena.for_each_block(|block, _| stats.used += block.len());
-    let free_pages = arena.header.free_pages.load(Ordering::Relaxed) as usize;
-    stats.free = free_pages * PAGE;
-    stats.fragments = free_pages;
-    for page in arena.pages {
-        let state = page.state();
-        if state.is_small() {
-            let free: u32 = page
-                .bits
-                .iter()
-                .map(|word| word.load(Ordering::Relaxed).count_ones())
-                .sum();
-            stats.free += free as usize * usize::from(CLASS_GRANULES[state.class()]) * 16;
-            stats.fragments += free as usize;
-        }
-    }
-    stats.real_used = stats.total.saturating_sub(stats.free);
-    stats.max_used =
-        stats.total - arena.header.least_free_pages.load(Ordering::Relaxed) as usize * PAGE;
-    stats
-}
-
-/// Who uses the heap, the largest first. Walks it, as [`stats`] does.
-pub fn usage() -> Vec<Usage> {
-    let mut by_tag: HashMap<u16, (usize, usize)> = HashMap::new();
-    arena().for_each_block(|block, _| {
-        let entry = by_tag.entry(block.tag().0).or_default();
-        entry.0 += block.len();
-        entry.1 += 1;
-    });
-    let mut rows: Vec<Usage> = by_tag
-        .into_iter()
-        .map(|(tag, (bytes, blocks))| Usage {
-            name: Tag(tag).name(),
-            bytes,
-            blocks,
-        })
-        .collect();
-    rows.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
-    rows
 }
 
 /// One heap: the pages from which some of the slots take blocks, by class.
@@ -384,7 +327,7 @@ impl Arena {
         let state = page.state();
         block.condemn(current_slot());
         if !state.is_small() {
-            return self.give_pages(number, page.run.load(Ordering::Relaxed));
+            return self.give_pages(number, self.run_of(number));
         }
         let class = state.class();
         let at = index_in_page(block.0 % PAGE_GRANULES, class);
@@ -401,13 +344,21 @@ impl Arena {
 
     /// After a death: releases the heaps' locks that `dead` held, with their lists made anew.
     pub(crate) fn repair_heaps(&self, dead: u16) -> usize {
-        let held =
-            (0..self.heaps.len()).filter(|&heap| self.heaps[heap].lock.owner() == Some(dead));
-        held.map(|heap| {
-            self.relist(heap);
-            usize::from(self.heaps[heap].lock.release_of(dead))
-        })
-        .sum()
+        (0..self.heaps.len())
+            .filter(|&heap| self.repair_heap(heap, dead))
+            .count()
+    }
+
+    /// The same of one heap.
+    pub(crate) fn repair_heap(&self, heap: usize, dead: u16) -> bool {
+        let lock = &self.heaps[heap].lock;
+        if lock.owner() != Some(dead) {
+            return false;
+        }
+        // A page it was giving back under this lock must be seen as what it then is.
+        self.repair_pages(dead);
+        self.relist(heap);
+        lock.release_of(dead)
     }
 
     /// After every structure took back what is reachable: frees what `dead` still has reserved.
@@ -424,67 +375,171 @@ impl Arena {
             self.free(block);
         }
         // A freer may have died before it put a page back on its list, or into the map.
-        for heap in 0..self.heaps.len() {
-            let _guard = self.heaps[heap].lock.lock(RANK_HEAP);
-            self.relist(heap);
-        }
+        self.relist_all();
         (lost.len(), bytes)
     }
 
-    /// Visits every block that is not free, page by page under the page's heap lock.
+    /// Makes the page lists of every heap anew.
+    pub(crate) fn relist_all(&self) {
+        let deadline = monotonic_ms() + PATIENCE_MS;
+        for (number, heap) in self.heaps.iter().enumerate() {
+            if let Some(_guard) = heap.lock.lock_until(RANK_HEAP, deadline) {
+                self.relist(number);
+            }
+        }
+    }
+
+    /// An empty heap, whatever there was: only where nobody is left who uses it.
+    pub(crate) fn rebuild_heap(&self) {
+        self.reformat_pages();
+        for heap in self.heaps {
+            for head in &heap.classes {
+                head.current.store(0, Ordering::Relaxed);
+                head.partial.store(0, Ordering::Relaxed);
+            }
+        }
+        let header = self.header;
+        let names = known_names();
+        for (at, words) in names.iter() {
+            for (have, want) in header.tags[*at].0.iter().zip(words) {
+                have.store(*want, Ordering::Relaxed);
+            }
+        }
+        let least = names.keys().max().map_or(0, |last| *last as u32 + 1);
+        let told = header.tag_count.load(Ordering::Relaxed);
+        let count = if told > MAX_TAGS as u32 { least } else { told };
+        header.tag_count.store(count.max(least), Ordering::Relaxed);
+        header
+            .suspicions
+            .iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+        header.epoch.store(0, Ordering::SeqCst);
+        self.slots.iter().for_each(|line| line.clear());
+    }
+
+    /// Visits every block that is not free, page by page under the page's heap lock. Pages whose lock
+    /// cannot be had within a second are left out.
     pub(crate) fn for_each_block(&self, mut visit: impl FnMut(Block, State)) {
+        let deadline = monotonic_ms() + PATIENCE_MS;
         for number in self.first_page()..self.pages.len() as u32 {
             let page = &self.pages[number as usize];
             let seen = page.state();
             if seen == PageState::LARGE {
-                let _guard = self.header.pages_lock.lock(crate::lock::RANK_PAGES);
-                if page.state() == PageState::LARGE {
+                let lock = &self.header.pages_lock;
+                let guard = lock.lock_until(crate::lock::RANK_PAGES, deadline);
+                if guard.is_some() && page.state() == PageState::LARGE {
                     let block = Block(number * PAGE_GRANULES);
                     visit(block, block.state());
                 }
-            } else if seen.is_small() {
-                let _guard = self.heaps[seen.heap()].lock.lock(RANK_HEAP);
-                if page.state() == seen {
-                    self.for_each_taken(number, seen.class(), &mut visit);
+            } else if let Some((heap, class)) = self.class_page(seen)
+                && let Some(_guard) = self.heaps[heap].lock.lock_until(RANK_HEAP, deadline)
+                && page.state() == seen
+            {
+                self.for_each_taken(number, class, &mut visit);
+            }
+        }
+    }
+
+    pub(crate) fn check_heaps(&self, checkup: &mut Checkup) {
+        for heap in 0..self.heaps.len() {
+            let lock = &self.heaps[heap].lock;
+            let Some(_guard) = checkup.lock(lock, RANK_HEAP, "heap", heap) else {
+                continue;
+            };
+            let listed = self.check_lists(heap, checkup);
+            for (number, page) in self.pages.iter().enumerate() {
+                if let Some((owner, class)) = self.class_page(page.state())
+                    && owner == heap
+                {
+                    let full = page.full.load(Ordering::SeqCst);
+                    if full > 1 || (full == 0) != listed.contains(&(number as u32)) {
+                        let what = format!("page {number} says full: {full}, and its list not");
+                        checkup.fault("heap", what);
+                    }
+                    self.check_page(number as u32, class, checkup);
                 }
             }
         }
     }
 
-    pub(crate) fn check_heaps(&self, faults: &mut Vec<Fault>) {
-        for (number, page) in self.pages.iter().enumerate() {
-            let state = page.state();
-            if !state.is_small() {
-                continue;
-            }
-            let _guard = self.heaps[state.heap()].lock.lock(RANK_HEAP);
-            if page.state() != state {
-                continue;
-            }
-            for (word, bits) in page.bits.iter().enumerate() {
-                if bits.load(Ordering::Relaxed) & !word_mask(state.class(), word) != 0 {
-                    let what = format!("page {number}: bits beyond its blocks are set");
-                    faults.push(Fault {
-                        structure: "heap".into(),
-                        what,
-                    });
+    /// The pages that a heap's lists lead to.
+    fn check_lists(&self, heap: usize, checkup: &mut Checkup) -> HashSet<u32> {
+        let mut listed = HashSet::new();
+        for (class, head) in self.heaps[heap].classes.iter().enumerate() {
+            let current = head.current.load(Ordering::Relaxed);
+            let mut next = head.partial.load(Ordering::Relaxed);
+            let mut prev = 0;
+            let mut place = |number: u32| {
+                let page = self.pages.get(number as usize);
+                let right = page.is_some_and(|p| p.state() == PageState::small(heap, class));
+                if !right || !listed.insert(number) {
+                    let what = format!("the lists of {heap}, {class} lead to page {number}");
+                    checkup.fault("heap", what);
+                    return None;
                 }
+                page
+            };
+            if current != 0 {
+                place(current);
             }
-            let room = usize::from(CLASS_GRANULES[state.class()]) * 16 - HEADER;
-            self.for_each_taken(number as u32, state.class(), &mut |block, _| {
-                let (len, generation) = (block.len(), block.name().generation);
-                if len > room {
-                    let what = format!(
-                        "block {}.{generation}: {len} bytes in a place of {room}",
-                        block.0
-                    );
-                    faults.push(Fault {
-                        structure: "heap".into(),
-                        what,
-                    });
+            while next != 0 {
+                let Some(page) = place(next) else {
+                    break;
+                };
+                if page.prev.load(Ordering::Relaxed) != prev {
+                    let what = format!("page {next} is linked wrongly");
+                    checkup.fault("heap", what);
+                    break;
                 }
-            });
+                prev = next;
+                next = page.next.load(Ordering::Relaxed);
+            }
         }
+        listed
+    }
+
+    fn check_page(&self, number: u32, class: usize, checkup: &mut Checkup) {
+        let page = &self.pages[number as usize];
+        for (word, bits) in page.bits.iter().enumerate() {
+            if bits.load(Ordering::Relaxed) & !word_mask(class, word) != 0 {
+                let what = format!("page {number}: bits beyond its blocks are set");
+                checkup.fault("heap", what);
+            }
+        }
+        self.for_each_taken(number, class, &mut |block, state| {
+            let unsound = self.sound(block.0).is_none() && self.is_taken(block);
+            if unsound || state == State::Free {
+                let (len, room) = (block.len(), self.room(block));
+                let what = format!("block {} is {state:?}: {len} bytes of {room}", block.0);
+                checkup.fault("heap", what);
+            }
+        });
+    }
+
+    /// Heap and class of a page of equal blocks; `None` of others, and where the state is garbage.
+    pub(crate) fn class_page(&self, state: PageState) -> Option<(usize, usize)> {
+        let (heap, class) = (state.heap(), state.class());
+        (state.is_small() && heap < self.heaps.len() && class < CLASSES).then_some((heap, class))
+    }
+
+    /// Bytes behind a plausible block's header.
+    pub(crate) fn room(&self, block: Block) -> usize {
+        let number = block.0 / PAGE_GRANULES;
+        let bytes = match self.class_page(self.pages[number as usize].state()) {
+            Some((_, class)) => usize::from(CLASS_GRANULES[class]) * 16,
+            None => self.run_of(number) as usize * PAGE,
+        };
+        bytes - HEADER
+    }
+
+    /// Is a plausible block's bit clear?
+    pub(crate) fn is_taken(&self, block: Block) -> bool {
+        let page = &self.pages[(block.0 / PAGE_GRANULES) as usize];
+        let Some((_, class)) = self.class_page(page.state()) else {
+            return true;
+        };
+        let at = index_in_page(block.0 % PAGE_GRANULES, class);
+        page.bits[at / 64].load(Ordering::SeqCst) >> (at % 64) & 1 == 0
     }
 
     fn for_each_taken(&self, number: u32, class: usize, visit: &mut impl FnMut(Block, State)) {
@@ -503,15 +558,16 @@ impl Arena {
 
     #[inline]
     fn alloc_small(&self, class: usize, len: usize, tag: Tag, dip: bool) -> Option<Block> {
-        let heap = usize::from(current_slot()) % self.heaps.len();
-        let block = self.take_block(heap, class, len, tag, Some(dip));
+        let heap = usize::from(current_slot()) % self.reserve_heap();
+        let block = self.take_block(heap, class, len, tag, Some(false));
         if block.is_some() {
             return block;
         }
         self.scrape_together(heap, class, len, tag, dip)
     }
 
-    /// No page was to be had: gives back empty ones, then looks for a block anywhere.
+    /// No page was to be had: gives back empty ones, then looks for a block anywhere, and in the
+    /// reserve if that is allowed.
     #[cold]
     fn scrape_together(
         &self,
@@ -521,8 +577,7 @@ impl Arena {
         tag: Tag,
         dip: bool,
     ) -> Option<Block> {
-        for number in 0..self.heaps.len() {
-            let heap = &self.heaps[number];
+        for heap in self.heaps {
             let _guard = heap.lock.lock(RANK_HEAP);
             for (class, head) in heap.classes.iter().enumerate() {
                 let current = head.current.load(Ordering::Relaxed);
@@ -532,12 +587,23 @@ impl Arena {
                 }
             }
         }
-        if let Some(block) = self.take_block(heap, class, len, tag, Some(dip)) {
+        if let Some(block) = self.take_block(heap, class, len, tag, Some(false)) {
             return Some(block);
         }
+        if dip
+            && let Some(block) = self.take_block(self.reserve_heap(), class, len, tag, Some(true))
+        {
+            return Some(block);
+        }
+        let heaps = self.reserve_heap() + usize::from(dip);
         (class..(class + 6).min(CLASSES))
-            .flat_map(|class| (0..self.heaps.len()).map(move |heap| (heap, class)))
+            .flat_map(|class| (0..heaps).map(move |heap| (heap, class)))
             .find_map(|(heap, class)| self.take_block(heap, class, len, tag, None))
+    }
+
+    /// The number of the heap whose pages come from the reserve.
+    fn reserve_heap(&self) -> usize {
+        self.heaps.len() - 1
     }
 
     /// Takes a block of `class` from `heap`. `dip`: whether a new page may come from the reserve;
@@ -659,10 +725,8 @@ impl Arena {
         let page = &self.pages[number as usize];
         page.prev.store(0, Ordering::Relaxed);
         page.next.store(first, Ordering::Relaxed);
-        if first != 0 {
-            self.pages[first as usize]
-                .prev
-                .store(number, Ordering::Relaxed);
+        if let Some(first) = self.listed(first) {
+            first.prev.store(number, Ordering::Relaxed);
         }
         head.partial.store(number, Ordering::Release);
     }
@@ -673,18 +737,20 @@ impl Arena {
             page.prev.load(Ordering::Relaxed),
             page.next.load(Ordering::Relaxed),
         );
-        if prev == 0 {
-            head.partial.store(next, Ordering::Relaxed);
-        } else {
-            self.pages[prev as usize]
-                .next
-                .store(next, Ordering::Relaxed);
+        match self.listed(prev) {
+            None => head.partial.store(next, Ordering::Relaxed),
+            Some(prev) => prev.next.store(next, Ordering::Relaxed),
         }
-        if next != 0 {
-            self.pages[next as usize]
-                .prev
-                .store(prev, Ordering::Relaxed);
+        if let Some(next) = self.listed(next) {
+            next.prev.store(prev, Ordering::Relaxed);
         }
+    }
+
+    /// The page a link names; 0 names none.
+    fn listed(&self, number: u32) -> Option<&PageDesc> {
+        (number != 0)
+            .then(|| self.pages.get(number as usize))
+            .flatten()
     }
 
     /// Makes the page lists of a heap anew, from the pages. Under the heap's lock.
@@ -696,7 +762,10 @@ impl Arena {
         for number in self.first_page()..self.pages.len() as u32 {
             let page = &self.pages[number as usize];
             let state = page.state();
-            if !state.is_small() || state.heap() != heap {
+            if self
+                .class_page(state)
+                .is_none_or(|(owner, _)| owner != heap)
+            {
                 continue;
             }
             page.full.store(1, Ordering::SeqCst);
@@ -713,9 +782,24 @@ impl Arena {
 }
 
 pub(crate) fn register_locks(arena: &'static Arena) {
-    crate::lock::register("heap", arena.heaps.len(), |heap| &arena.heaps[heap].lock);
-    crate::lock::register("pages", 1, |_| &arena.header.pages_lock);
-    crate::lock::register("tags", 1, |_| &arena.header.tags_lock);
+    let header = arena.header;
+    crate::lock::register(
+        "heap",
+        arena.heaps.len(),
+        |heap| &arena.heaps[heap].lock,
+        |heap, dead| {
+            arena.repair_heap(heap, dead);
+        },
+    );
+    crate::lock::register(
+        "pages",
+        1,
+        |_| &header.pages_lock,
+        |_, dead| {
+            arena.repair_pages(dead);
+        },
+    );
+    crate::lock::register("tags", 1, |_| &header.tags_lock, |_, _| ());
 }
 
 #[inline]
@@ -778,6 +862,15 @@ fn class_of(granules: usize) -> usize {
     15 + (octave - 4) * 8 + ((below - (1 << octave)) >> step)
 }
 
+/// The names this process registered: main's survive whatever is written over the directory.
+fn known_names() -> MutexGuard<'static, HashMap<usize, [u64; 4]>> {
+    static NAMES: OnceLock<Mutex<HashMap<usize, [u64; 4]>>> = OnceLock::new();
+    NAMES
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 fn encode_name(name: &str) -> [u64; 4] {
     let mut bytes = [0_u8; 32];
     let mut end = name.len().min(31);
@@ -790,24 +883,6 @@ fn encode_name(name: &str) -> [u64; 4] {
         *word = u64::from_le_bytes(*chunk);
     }
     words
-}
-
-/// At most one walk per second: an exhausted server prints this error often.
-fn biggest_users() -> Vec<Usage> {
-    type Cached = (std::time::Instant, Vec<Usage>);
-    static CACHE: OnceLock<Mutex<Option<Cached>>> = OnceLock::new();
-    let mut cache = CACHE
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some((when, rows)) = cache.as_ref()
-        && when.elapsed().as_secs() < 1
-    {
-        return rows.clone();
-    }
-    let rows = usage();
-    *cache = Some((std::time::Instant::now(), rows.clone()));
-    rows
 }
 
 const CLASSES: usize = 71;
@@ -849,7 +924,11 @@ const CLASS_RECIPROCAL: [u32; CLASSES] = {
     table
 };
 
-static RESERVE_USERS: AtomicU32 = AtomicU32::new(0);
+/// How long a walk waits, in all, for locks that may never be free again.
+const PATIENCE_MS: u64 = 1_000;
+
+// Process-private.
+static RESERVE_USERS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
 #[cfg(test)]
 mod tests {

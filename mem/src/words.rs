@@ -3,7 +3,7 @@
 //! No locks, nothing to repair: each word is always whole.
 
 use crate::arena::{ArenaError, arena};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use crate::atomic::{AtomicU32, AtomicU64};
 
 /// An array of shared 64-bit atomics.
 #[derive(Debug, Clone, Copy)]

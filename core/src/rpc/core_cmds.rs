@@ -462,7 +462,8 @@ fn locks(_: &Params) -> Answer {
                             .unwrap_or_default(),
                     ),
                 ),
-                ("waiters", Value::Int(l.waiters.into())),
+                ("waiters", Value::Int(l.waiters.len() as i64)),
+                ("waited_ms", Value::Int(l.waited_ms as i64)),
             ])
         })
         .collect())
