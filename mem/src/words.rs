@@ -25,6 +25,11 @@ impl Words {
         self.words.get(i)
     }
 
+    /// `n` words from `start` on.
+    pub fn range(&self, start: usize, n: usize) -> Option<&'static [AtomicU64]> {
+        self.words.get(start..start.checked_add(n)?)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.words.len()

@@ -46,14 +46,14 @@ pub fn module() -> Module {
         .into_iter()
         .fold(m, Module::stat);
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
+    let m = crate::proc::STATS.iter().fold(m, |m, s| m.stat(s));
     let m = crate::dns::STATS.iter().fold(m, |m, s| m.stat(s));
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
 }
 
 /// What the core shares among all processes.
 fn init() -> Result<(), String> {
-    crate::dns::init()?;
-    crate::rpc::core_cmds::init()
+    crate::dns::init()
 }
 
 /// Functions of the core whose native names belong to the module `kex`, for that module to export.

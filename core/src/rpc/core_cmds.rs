@@ -1,41 +1,8 @@
 //! Control commands of the core itself.
 
 use super::{Answer, Fault, Params, Rpc, Value, fields, rpc, text};
-use crate::proc::main_loop::Crash;
+use crate::proc::{crashes, quarantine};
 use olelo_ipc::process;
-use olelo_mem::published::Published;
-use std::sync::OnceLock;
-
-/// Deaths that `core.crashes` remembers.
-const CRASHES: usize = 32;
-static CRASH_LIST: OnceLock<Published> = OnceLock::new();
-
-/// Makes what these commands share; main, before the forks.
-pub fn init() -> Result<(), String> {
-    let list = Published::create("crashes").map_err(|e| e.to_string())?;
-    let _ = CRASH_LIST.set(list);
-    Ok(())
-}
-
-/// Keeps a death for `core.crashes`; main only.
-pub(crate) fn remember_crash(c: &Crash) {
-    let Some(list) = CRASH_LIST.get() else { return };
-    let mut all = crashes();
-    all.push(serde_json::json!({
-        "at": c.at, "slot": c.slot, "process": c.name, "how": c.how, "message": c.message,
-    }));
-    let skip = all.len().saturating_sub(CRASHES);
-    let kept: Vec<_> = all.into_iter().skip(skip).collect();
-    if let Err(e) = list.publish(serde_json::Value::from(kept).to_string().as_bytes()) {
-        crate::warn!("core", "can't remember the death: {e}");
-    }
-}
-
-fn crashes() -> Vec<serde_json::Value> {
-    let view = CRASH_LIST.get().and_then(|l| l.current());
-    view.and_then(|(_, v)| serde_json::from_slice(&v).ok())
-        .unwrap_or_default()
-}
 
 /// The commands.
 pub fn all() -> Vec<Rpc> {
@@ -135,11 +102,15 @@ fn own() -> Vec<Rpc> {
             .args("[module]")
             .array()
             .doc("Parameters of modules with their values now."),
-        rpc("core.crashes", |_| {
-            Ok(crashes().iter().map(Value::from_json).collect())
-        })
-        .array()
-        .doc("Workers that died: when, how, on which message."),
+        rpc("core.crashes", list_crashes)
+            .array()
+            .doc("Processes that died: when, how, with which locks, on which message."),
+        rpc("core.quarantine", list_quarantine)
+            .array()
+            .doc("Messages on which workers died; those with two strikes are answered with 500."),
+        rpc("core.quarantine_release", release_quarantine)
+            .args("[key]")
+            .doc("Lets all messages of the quarantine go, or the one of this key."),
         rpc("core.locks", locks)
             .array()
             .doc("Shared locks held now: lock, holder, what it does, whether others wait."),
@@ -419,6 +390,55 @@ fn aliases_list(_: &Params) -> Answer {
         ("myself_callbacks", text("no")),
         ("aliases", Value::Struct(all.collect())),
     ])])
+}
+
+fn list_crashes(_: &Params) -> Answer {
+    let row = |c: crashes::Crash| {
+        fields([
+            ("at", Value::Int(c.at)),
+            ("time", text(ctime(c.at))),
+            ("slot", Value::Int(c.slot.into())),
+            ("pid", Value::Int(c.pid.into())),
+            ("process", text(c.name)),
+            ("how", text(c.how)),
+            ("locks", Value::Int(c.locks as i64)),
+            ("message", text(c.message)),
+            ("key", text(format!("{:016x}", c.key))),
+        ])
+    };
+    Ok(crashes::list().into_iter().map(row).collect())
+}
+
+fn list_quarantine(_: &Params) -> Answer {
+    let crashes = crashes::list();
+    let row = |s: quarantine::Struck| {
+        let crash = crashes.iter().rfind(|c| c.key == s.key);
+        fields([
+            ("key", text(format!("{:016x}", s.key))),
+            ("quarantined", Value::Int(s.is_quarantined().into())),
+            ("strikes", text(format!("{}", s.half_strikes as f64 / 2.0))),
+            ("last", text(ctime(s.at))),
+            (
+                "message",
+                text(crash.map_or("", |c| &c.message).to_string()),
+            ),
+        ])
+    };
+    Ok(quarantine::list().into_iter().map(row).collect())
+}
+
+fn release_quarantine(p: &Params) -> Answer {
+    let key = match p.opt_text(0) {
+        None => None,
+        Some(k) => Some(u64::from_str_radix(&k, 16).map_err(|_| {
+            Fault::new(
+                400,
+                format!("\"{k}\" is no key; core.quarantine lists them"),
+            )
+        })?),
+    };
+    let gone = quarantine::release(key);
+    Ok(vec![fields([("released", Value::Int(gone as i64))])])
 }
 
 fn locks(_: &Params) -> Answer {
