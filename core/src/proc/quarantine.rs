@@ -9,8 +9,8 @@
 
 use olelo_ipc::process::message_key;
 use olelo_mem::Words;
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Messages that can have strikes at a time; the oldest goes.
 const ROOM: usize = 64;
