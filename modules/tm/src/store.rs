@@ -325,7 +325,7 @@ impl Open {
         arm(id, next, number);
     }
 
-    fn word(&self, at: usize) -> Option<&std::sync::atomic::AtomicU64> {
+    fn word(&self, at: usize) -> Option<&olelo_core::mem::AtomicU64> {
         self.guard.get(self.id)?.words().get(at)
     }
 
