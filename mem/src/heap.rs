@@ -1,7 +1,7 @@
 //! The heap as its users see it: handles, tags, owned blocks.
 //!
 //! Blocks come in size classes; how they are found and given back is in [`crate::classes`]. When less
-//! than 2 % of the pages are free, only those who may [`use_reserve`] get new ones. Exhaustion is an
+//! than the reserve is free, only those who may [`use_reserve`] get new ones. Exhaustion is an
 //! answer, never an abort.
 
 use crate::arena::{MAX_TAGS, arena};
