@@ -133,6 +133,13 @@ impl Slot {
         self.words[PID].store(pid as u64, Ordering::Release);
     }
 
+    /// Puts a process in if there is none; of several who try, one does.
+    pub fn claim(&self, pid: i32) -> bool {
+        self.words[PID]
+            .compare_exchange(0, pid as u64, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
     /// Rank, as modules see it.
     pub fn rank(&self) -> i32 {
         self.words[RANK].load(Ordering::Relaxed) as u32 as i32

@@ -158,8 +158,18 @@ pub fn child_setup(parent: i32) -> bool {
     set(Signal::SIGPIPE, SigHandler::SigIgn);
     set(INTERRUPT, SigHandler::SigIgn);
     set(Signal::SIGCHLD, SigHandler::SigDfl);
+    die_with(parent)
+}
+
+/// In a child: ends with its parent. False: the parent is dead already.
+pub fn die_with(parent: i32) -> bool {
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     nix::unistd::getppid().as_raw() == parent
+}
+
+/// Whether there is a process of this pid.
+pub fn is_there(pid: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH)
 }
 
 /// In main: a peer that goes away must not end it.

@@ -9,7 +9,7 @@
 //! bytes are valid: that is what makes handing out `&'static [AtomicU64]` safe.
 
 use crate::atomic::{AtomicU32, AtomicU64};
-use crate::heap::Heap;
+use crate::classes::Heap;
 use crate::lock::{RawLock, SUSPICION_WORDS};
 use crate::pages::{PAGE, PageDesc};
 use crate::slot::SlotLine;
@@ -103,7 +103,7 @@ pub fn init(cfg: ArenaConfig) -> Result<&'static Arena, ArenaError> {
     });
     match (fresh, arena, failure) {
         (true, Some(arena), _) => {
-            crate::heap::register_locks(arena);
+            crate::classes::register_locks(arena);
             Ok(arena)
         }
         (true, None, Some(error)) => Err(error),

@@ -262,7 +262,7 @@ impl Arena {
         let offset = index % PAGE_GRANULES;
         let state = page.state();
         let fits = if state.is_small() {
-            let granules = u32::from(*crate::heap::CLASS_GRANULES.get(state.class())?);
+            let granules = u32::from(*crate::classes::CLASS_GRANULES.get(state.class())?);
             offset.is_multiple_of(granules) && offset + granules <= PAGE_GRANULES
         } else {
             state == PageState::LARGE && offset == 0

@@ -6,7 +6,8 @@
 //! | `atomic` | the atomics it is made of; with the feature `kill-points`, death at any store |
 //! | `pages` | which 64 KiB page serves what |
 //! | `block` | the header of a block: FREE, RESERVED(slot), LIVE |
-//! | `heap` | blocks by size class; tags, the reserve |
+//! | `heap` | handles, tags, owned blocks, the reserve |
+//! | `classes`, `inspect` | blocks by size class: taken and freed; walked, checked, repaired |
 //! | `usage`, `trend` | who uses how much, and how that changes |
 //! | `lock` | the lock word that names its owner |
 //! | `table` | hash table of immutable records, a lock per bucket |
@@ -31,8 +32,10 @@
 pub mod arena;
 pub mod atomic;
 mod block;
+mod classes;
 pub mod counters;
 pub mod heap;
+mod inspect;
 #[cfg(feature = "kill-points")]
 pub mod kill_points;
 pub mod lock;

@@ -2,7 +2,8 @@
 
 use crate::arena::arena;
 use crate::atomic::Ordering;
-use crate::heap::{CLASS_GRANULES, Tag};
+use crate::classes::CLASS_GRANULES;
+use crate::heap::Tag;
 use crate::pages::PAGE;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -75,7 +76,8 @@ pub struct Level {
     pub least_free_pages: u32,
     /// When no more than these are free, only who may use the reserve gets new ones.
     pub reserve_pages: u32,
-    /// What is not free, in percent, rounded down. Free blocks in pages of their class count as used.
+    /// What is not free, in percent of all but the reserve, rounded down: at 100 new work is refused.
+    /// Free blocks in pages of their class count as used.
     pub used_percent: u8,
 }
 
@@ -86,12 +88,14 @@ pub fn level() -> Level {
     let total_pages = arena.pages.len() as u32;
     let free = arena.header.free_pages.load(Ordering::Relaxed);
     let free_pages = free.min(total_pages);
+    let reserve_pages = arena.reserve_pages();
+    let ordinary = u64::from(total_pages.saturating_sub(reserve_pages)).max(1);
     Level {
         total_pages,
         free_pages,
         least_free_pages: arena.header.least_free_pages.load(Ordering::Relaxed),
-        reserve_pages: arena.reserve_pages(),
-        used_percent: (u64::from(total_pages - free_pages) * 100 / u64::from(total_pages)) as u8,
+        reserve_pages,
+        used_percent: (u64::from(total_pages - free_pages) * 100 / ordinary).min(100) as u8,
     }
 }
 

@@ -98,9 +98,9 @@ fn a_fragmented_heap_comes_back_whole() {
         let mut ids = Vec::new();
         let mut size = 7_usize;
         loop {
-            size = (size * 31 + 17) % 9_000;
+            size = (size * 31 + 17) % 3_000;
             let children: Result<Vec<Blob>, _> = (0..size % 4)
-                .map(|i| Blob::from_bytes(&vec![1; size * (i + 1) * 3 % 70_000], tag))
+                .map(|i| Blob::from_bytes(&vec![1; size * (i + 1) * 3 % 40_000], tag))
                 .collect();
             let Ok(children) = children else { break };
             let mut bucket = table.lock(size as u32);

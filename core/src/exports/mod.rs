@@ -53,6 +53,10 @@ pub fn module() -> Module {
 
 /// What the core shares among all processes.
 fn init() -> Result<(), String> {
+    let sample = |now| {
+        olelo_mem::heap::sample(now);
+    };
+    crate::timer::every("memory trend", 5_000, crate::timer::Pace::Slow, sample);
     crate::dns::init()
 }
 

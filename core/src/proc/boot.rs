@@ -260,6 +260,7 @@ pub fn prepare(
     olelo_ipc::wake::create(slots)
         .map_err(|e| BootError::new(format!("can't make wake-ups: {e}")))?;
     olelo_ipc::process::table().reserve(rank::MAIN, false, "main process - attendant");
+    crate::route::canary::reserve();
     crashes::create().map_err(BootError::new)?;
     quarantine::create().map_err(BootError::new)?;
     let stats: Vec<_> = registry

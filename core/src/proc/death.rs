@@ -56,7 +56,6 @@ pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<Stri
     let served = place.is_ready();
     place.died();
     let outside = d.signal == Some(libc_sigkill()) && by_us.is_none();
-    count(&report);
     let mut how = job::how(d);
     if let Some(why) = &by_us {
         how = format!("{how} by main: {why}");
@@ -100,6 +99,8 @@ pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<Stri
             first_line(&message.unwrap_or_default())
         );
     }
+    // Last: who has seen the count sees the rest.
+    count(&report);
     Verdict {
         faults: report.faults,
         own_fault: !outside,

@@ -4,7 +4,9 @@
 //! months later. A death is repaired before anything else (`death`); what lives but does not get on
 //! is interrupted or killed (`watchdog`).
 
+use super::gauge::Gauge;
 use super::job::{self, Job};
+use super::last_resort::{self, Series};
 use super::watchdog::Watchdog;
 use super::{death, quarantine, rank};
 use crate::server::Server;
@@ -41,6 +43,8 @@ pub fn run(server: &'static Server, ready: impl FnOnce()) -> Result<i32, String>
         main,
         jobs,
         watchdog: Watchdog::default(),
+        series: Series::default(),
+        gauge: Gauge::default(),
         next_look: 0,
     };
     s.start_what_is_due();
@@ -52,6 +56,7 @@ pub fn run(server: &'static Server, ready: impl FnOnce()) -> Result<i32, String>
         s.jobs.len() + 1
     );
     ready();
+    olelo_mem::lock::on_main_waits(super::watchdog::main_waits);
     while s.turn() {}
     end(server);
     Ok(0)
@@ -64,6 +69,8 @@ struct Supervisor {
     main: i32,
     jobs: Vec<Job>,
     watchdog: Watchdog,
+    series: Series,
+    gauge: Gauge,
     /// When main looks for processes that don't get on.
     next_look: u64,
 }
@@ -80,11 +87,22 @@ impl Supervisor {
         while let Some(d) = signals::reap() {
             self.died(&d);
         }
+        crate::route::canary::clean_up();
         self.start_what_is_due();
         let now = monotonic_ms();
         if now >= self.next_look {
             self.next_look = now + LOOK;
             self.watchdog.look(self.server, &self.jobs, now);
+            self.gauge.look(now);
+            let suspicious = olelo_mem::take_suspicions();
+            if !suspicious.is_empty() {
+                crate::error!(
+                    "core",
+                    "a process failed inside while it held a lock of {}; looking at shared memory",
+                    suspicious.join(", ")
+                );
+                self.examine();
+            }
             quarantine::forget_old(wall_s());
         }
         true
@@ -118,7 +136,19 @@ impl Supervisor {
             return;
         };
         let by_us = self.watchdog.reason(d.pid);
-        death::bury(self.server, job, d, by_us);
+        let verdict = death::bury(self.server, job, d, by_us);
+        let series = verdict.own_fault && self.series.died(monotonic_ms());
+        if series || !verdict.faults.is_empty() {
+            self.examine();
+        }
+    }
+
+    /// Looks at all of shared memory, and begins anew with what is broken.
+    fn examine(&mut self) {
+        let zones = last_resort::broken_zones();
+        if !zones.is_empty() {
+            last_resort::restart_all(self.server, &mut self.jobs, &zones);
+        }
     }
 
     /// Workers build their engines as they start; being ready means that all have.

@@ -84,7 +84,7 @@ fn look_closer(message: &[u8]) -> Verdict {
 
 /// Messages with strikes.
 pub fn list() -> Vec<Struck> {
-    let entries = (0..ROOM).filter_map(|i| entry(i));
+    let entries = (0..ROOM).filter_map(entry);
     entries
         .map(|w| Struck {
             key: w[0].load(Ordering::Acquire),

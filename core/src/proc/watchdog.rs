@@ -32,6 +32,9 @@ pub(super) static KILLED: Stat = Stat::counter(
     "processes killed because they did not get on",
 );
 
+/// Milliseconds for which others may wait for the holder of a lock.
+const HELD: u64 = 2_000;
+
 /// What main remembers between looks.
 #[derive(Default)]
 pub(super) struct Watchdog {
@@ -64,6 +67,16 @@ impl Watchdog {
             let beats = matches!(job.run, Run::Timer(_) | Run::Tcp) && place.last_beat() != 0;
             if beats && place.busy_since() == 0 && silent > SILENCE {
                 self.kill(place, format!("no sign of life for {silent} ms"));
+            }
+        }
+        for s in olelo_mem::lock::stuck(HELD) {
+            let holder = jobs.iter().find(|j| j.slot == s.holder_slot);
+            if let Some(place) = holder.and_then(Job::place).filter(|p| p.pid() != 0) {
+                let (name, index, ms) = (s.name, s.index, s.waited_ms);
+                self.kill(
+                    place,
+                    format!("others have waited {ms} ms for its lock of {name}[{index}]"),
+                );
             }
         }
     }
@@ -101,6 +114,17 @@ impl Watchdog {
             KILLED.inc();
             signals::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
+    }
+}
+
+/// Main itself waits for a lock: it looks after the holder before it sleeps on. What main kills here
+/// is repaired by the wait itself, and buried as any other when main is back.
+pub(super) fn main_waits(holder: u16, waited_ms: u64) {
+    let pid = olelo_ipc::process::table()
+        .get(holder)
+        .map_or(0, |p| p.pid());
+    if waited_ms > HELD && pid != 0 {
+        signals::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Control commands of the core itself.
 
 use super::{Answer, Fault, Params, Rpc, Value, fields, rpc, text};
-use crate::proc::{crashes, quarantine};
 use olelo_ipc::process;
 
 /// The commands.
 pub fn all() -> Vec<Rpc> {
     let mut v = own();
+    v.extend(super::health_cmds::all());
     v.extend(super::tune_cmds::all());
     v
 }
@@ -102,22 +102,6 @@ fn own() -> Vec<Rpc> {
             .args("[module]")
             .array()
             .doc("Parameters of modules with their values now."),
-        rpc("core.crashes", list_crashes)
-            .array()
-            .doc("Processes that died: when, how, with which locks, on which message."),
-        rpc("core.quarantine", list_quarantine)
-            .array()
-            .doc("Messages on which workers died; those with two strikes are answered with 500."),
-        rpc("core.quarantine_release", release_quarantine)
-            .args("[key]")
-            .doc("Lets all messages of the quarantine go, or the one of this key."),
-        rpc("core.locks", locks)
-            .array()
-            .doc("Shared locks held now: lock, holder, what it does, whether others wait."),
-        rpc("mem.check", check).doc("Walks all shared structures and names what is wrong."),
-        rpc("mem.top", mem_top)
-            .array()
-            .doc("Shared memory by module."),
         rpc("cfg.rollback", rollback)
             .args("[generation]")
             .doc("Makes an older generation of the routing serve again."),
@@ -247,16 +231,25 @@ pub fn ctime(t: i64) -> String {
 }
 
 fn ps(_: &Params) -> Answer {
-    Ok(process::table()
-        .iter()
+    Ok(running()
         .flat_map(|s| [Value::Int(s.pid().into()), text(s.description())])
         .collect())
 }
 
-fn psx(_: &Params) -> Answer {
-    Ok(process::table()
+/// Processes that are listed only while they run.
+const NOW_AND_THEN: [&str; 2] = [
+    crate::proc::main_loop::RELOADER_NAME,
+    crate::route::canary::NAME,
+];
+
+fn running() -> impl Iterator<Item = process::Slot> {
+    process::table()
         .iter()
-        .filter(|s| s.pid() != 0 || s.description() != crate::proc::main_loop::RELOADER_NAME)
+        .filter(|s| s.pid() != 0 || !NOW_AND_THEN.contains(&s.description().as_str()))
+}
+
+fn psx(_: &Params) -> Answer {
+    Ok(running()
         .map(|s| {
             fields([
                 ("IDX", Value::Int(s.slot().into())),
@@ -390,107 +383,6 @@ fn aliases_list(_: &Params) -> Answer {
         ("myself_callbacks", text("no")),
         ("aliases", Value::Struct(all.collect())),
     ])])
-}
-
-fn list_crashes(_: &Params) -> Answer {
-    let row = |c: crashes::Crash| {
-        fields([
-            ("at", Value::Int(c.at)),
-            ("time", text(ctime(c.at))),
-            ("slot", Value::Int(c.slot.into())),
-            ("pid", Value::Int(c.pid.into())),
-            ("process", text(c.name)),
-            ("how", text(c.how)),
-            ("locks", Value::Int(c.locks as i64)),
-            ("message", text(c.message)),
-            ("key", text(format!("{:016x}", c.key))),
-        ])
-    };
-    Ok(crashes::list().into_iter().map(row).collect())
-}
-
-fn list_quarantine(_: &Params) -> Answer {
-    let crashes = crashes::list();
-    let row = |s: quarantine::Struck| {
-        let crash = crashes.iter().rfind(|c| c.key == s.key);
-        fields([
-            ("key", text(format!("{:016x}", s.key))),
-            ("quarantined", Value::Int(s.is_quarantined().into())),
-            ("strikes", text(format!("{}", s.half_strikes as f64 / 2.0))),
-            ("last", text(ctime(s.at))),
-            (
-                "message",
-                text(crash.map_or("", |c| &c.message).to_string()),
-            ),
-        ])
-    };
-    Ok(quarantine::list().into_iter().map(row).collect())
-}
-
-fn release_quarantine(p: &Params) -> Answer {
-    let key = match p.opt_text(0) {
-        None => None,
-        Some(k) => Some(u64::from_str_radix(&k, 16).map_err(|_| {
-            Fault::new(
-                400,
-                format!("\"{k}\" is no key; core.quarantine lists them"),
-            )
-        })?),
-    };
-    let gone = quarantine::release(key);
-    Ok(vec![fields([("released", Value::Int(gone as i64))])])
-}
-
-fn locks(_: &Params) -> Answer {
-    Ok(olelo_mem::lock::held()
-        .into_iter()
-        .map(|l| {
-            let holder = process::table().get(l.slot);
-            fields([
-                ("lock", text(l.name)),
-                ("index", Value::Int(l.index as i64)),
-                ("slot", Value::Int(l.slot.into())),
-                (
-                    "holder",
-                    text(holder.map(|s| s.description()).unwrap_or_default()),
-                ),
-                (
-                    "message",
-                    text(
-                        holder
-                            .map(|s| s.summary().lines().next().unwrap_or("").to_string())
-                            .unwrap_or_default(),
-                    ),
-                ),
-                ("waiters", Value::Int(l.waiters.len() as i64)),
-                ("waited_ms", Value::Int(l.waited_ms as i64)),
-            ])
-        })
-        .collect())
-}
-
-fn check(_: &Params) -> Answer {
-    let faults = olelo_mem::check_all();
-    let shown = faults.iter().map(|f| text(format!("{f:?}"))).collect();
-    Ok(vec![fields([
-        ("faults", Value::Int(faults.len() as i64)),
-        ("list", Value::Array(shown)),
-    ])])
-}
-
-fn mem_top(_: &Params) -> Answer {
-    let mut all = olelo_mem::heap::usage();
-    all.sort_by_key(|u| std::cmp::Reverse(u.bytes));
-    Ok(all
-        .into_iter()
-        .map(|u| {
-            fields([
-                ("name", text(u.name)),
-                ("bytes", Value::Int(u.bytes as i64)),
-                ("blocks", Value::Int(u.blocks as i64)),
-            ])
-        })
-        .collect())
 }
 
 /// What a reload or rollback did, as its caller sees it.

@@ -17,7 +17,7 @@ const LIFE: u64 = 2_000;
 /// How often workers die; `OLELO_CHAOS_KILLS` asks for a longer run.
 fn deaths() -> u32 {
     let asked = std::env::var("OLELO_CHAOS_KILLS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(3_000)
+    asked.and_then(|text| text.parse().ok()).unwrap_or(1_500)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The table against a model, and what its names promise.
 
 use super::*;
+use crate::registry::{Checkup, Structure};
 use proptest::prelude::*;
 
 fn table(name: &str) -> Table {

@@ -25,6 +25,7 @@ pub fn at_work(work: Work, from: Option<Peer>) {
         let found = olelo_tm::tmx_api::find_call(s.call_id.as_bytes(), s.cseq);
         (found.is_none(), s.status != 0)
     });
+    let started = with(|w| w.now);
     let chosen = with(|w| {
         if let (Some(peer), Work::Message { conn, .. }) = (from, &work)
             && !w.is_open(peer, *conn)
@@ -70,7 +71,12 @@ pub fn at_work(work: Work, from: Option<Peer>) {
     set_current_slot(0);
     with(|w| {
         if let (Some(peer), Some(sip), None) = (from, &sip, doom) {
-            w.check.arrived(&w.moment(), peer, sip, true);
+            // A jump meanwhile may have ended the transaction under the route.
+            let moment = Moment {
+                stray: w.stray.0 || w.jumped >= started,
+                ..w.moment()
+            };
+            w.check.arrived(&moment, peer, sip, true);
         }
         w.busy.retain(|s| *s != slot);
         w.stray = stray_before;
