@@ -88,6 +88,22 @@ impl Check {
         self.ups.insert(key, Up::default());
     }
 
+    /// A reply to a leg whose transaction has a successor for the same request: it is over.
+    pub fn is_old(&self, reply: &Sip) -> bool {
+        let stem = |b: &str| b.rsplit_once('.').map(|s| s.0.to_string());
+        let Some(leg) = self.legs.get(&reply.branch()) else {
+            return false;
+        };
+        let own = stem(&leg.request.branch());
+        self.legs.values().any(|l| {
+            l.request.branch_below() == leg.request.branch_below()
+                && l.request.method == leg.request.method
+                && l.request.call_id == leg.request.call_id
+                && stem(&l.request.branch()) != own
+                && l.sends[0] > leg.sends[0]
+        })
+    }
+
     /// A worker takes a message, or (`sure`) has dealt with it and is alive.
     pub fn arrived(&mut self, m: &Moment, peer: Peer, sip: &Sip, sure: bool) {
         if peer.k == 0 {

@@ -23,7 +23,8 @@ pub fn at_work(work: Work, from: Option<Peer>) {
     // A reply to a transaction that is over goes on without state, whatever it says.
     let stray = sip.as_ref().map_or((false, false), |s| {
         let found = olelo_tm::tmx_api::find_call(s.call_id.as_bytes(), s.cseq);
-        (found.is_none(), s.status != 0)
+        let over = found.is_none() || with(|w| w.check.is_old(s));
+        (over, s.status != 0)
     });
     let started = with(|w| w.now);
     let chosen = with(|w| {
