@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 pub use crate::trend::{TrendRow, sample, trend};
-pub use crate::usage::{Level, Stats, Usage, level, stats, usage};
+pub use crate::usage::{Level, SHORT, Stats, Usage, is_short, level, stats, usage};
 
 /// A handle to a block: a 32-bit index and the generation that tells a reused block apart.
 #[repr(C)]

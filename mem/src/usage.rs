@@ -99,6 +99,16 @@ pub fn level() -> Level {
     }
 }
 
+/// Whether new work is to be refused: [`SHORT`] percent are used. What is left is for work that has begun,
+/// since a transaction grows while it lives.
+#[inline]
+pub fn is_short() -> bool {
+    level().used_percent >= SHORT
+}
+
+/// Percent of use from which memory counts as short.
+pub const SHORT: u8 = 90;
+
 /// Who uses the heap, the largest first. Walks it, as [`stats`] does.
 pub fn usage() -> Vec<Usage> {
     let mut rows: Vec<Usage> = by_tag()
