@@ -111,7 +111,7 @@ impl Check {
                 let key = (peer.call, sip.branch(), sip.method.clone());
                 let up = self.ups.entry(key).or_default();
                 up.taken |= sure;
-                if m.stray && (m.now > up.at + WAIT || m.jumped >= up.at) {
+                if m.stray && !sure && (m.now > up.at + WAIT || m.jumped >= up.at) {
                     // The transaction is over and has waited: the request is a new one.
                     up.last = None;
                 }
