@@ -16,6 +16,7 @@ use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
 use olelo_core::mem::table::{BucketGuard, Child, NodeId, RecordView, Table};
 use olelo_core::mem::wheel::Wheel;
+use olelo_core::timer::monotonic_ms;
 use smallvec::SmallVec;
 use std::sync::OnceLock;
 use zerocopy::{FromBytes, IntoBytes};
@@ -53,6 +54,9 @@ const MARK: usize = 0;
 const DUE: usize = 1;
 /// Word 2: number of the armed timer; older ones are void.
 const SEQ: usize = 2;
+
+/// Milliseconds ahead that a timer is armed at most; what is due later is armed again then.
+const FARTHEST: u64 = 8_000;
 
 /// What kind of script has marked a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -323,7 +327,12 @@ impl Open {
     }
 
     fn rearm(self) {
-        let next = self.tx.next_deadline();
+        // Entries of the wheel are not taken back, so none is put far ahead: those of transactions
+        // that have ended are gone soon.
+        let next = match self.tx.next_deadline() {
+            0 => 0,
+            at => at.min(monotonic_ms() + FARTHEST),
+        };
         let (Some(due), Some(seq)) = (self.word(DUE), self.word(SEQ)) else {
             return;
         };
