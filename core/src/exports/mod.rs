@@ -47,6 +47,7 @@ pub fn module() -> Module {
         .fold(m, Module::stat);
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
     let m = crate::dns::STATS.iter().fold(m, |m, s| m.stat(s));
+    let m = m.stat(&crate::log::LOST);
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
 }
 

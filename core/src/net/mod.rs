@@ -9,6 +9,8 @@ pub mod socket;
 pub mod target;
 pub mod tcp;
 pub mod tcp_conn;
+mod tcp_stats;
+mod tcp_table;
 pub mod udp;
 pub mod via;
 

@@ -16,7 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 /// Arguments beyond this many are an error: KEMI functions have at most six.
 const MOST_ARGS: usize = 6;
@@ -73,6 +74,7 @@ impl State {
         };
         s.bind(exports)?;
         arm_timer();
+        guard();
         Ok(s)
     }
 
@@ -161,6 +163,7 @@ impl State {
     ) -> Outcome {
         let l = self.raw;
         let outer = CURRENT.replace(ptr::from_mut(ctx));
+        let in_export = IN_EXPORT.swap(false, Ordering::Relaxed);
         // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
         // file; errors inside `lua_pcall` come back as its status.
         let (base, fits) = unsafe {
@@ -193,6 +196,7 @@ impl State {
         // SAFETY: `base` was the top before anything was pushed here.
         unsafe { ffi::lua_settop(l, base) };
         CURRENT.set(outer);
+        IN_EXPORT.store(in_export, Ordering::Relaxed);
         match (&outcome, ctx.end) {
             (Outcome::Failed(_) | Outcome::OutOfBudget(_), _) => outcome,
             (_, End::Exit) => Outcome::Exit,
@@ -363,9 +367,11 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
         }
         n
     };
+    IN_EXPORT.store(true, Ordering::Relaxed);
     let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         f.call(ctx, plain(&args[..n]))
     }));
+    IN_EXPORT.store(false, Ordering::Relaxed);
     match called {
         Ok(Ok(v)) => {
             if ctx.end != End::None {
@@ -544,5 +550,34 @@ fn arm_timer() {
         libc::sigemptyset(&mut action.sa_mask);
         libc::sigaction(libc::SIGPROF, &action, ptr::null_mut());
         libc::setitimer(libc::ITIMER_PROF, &timer, ptr::null_mut());
+    }
+}
+
+/// Whether an export runs: what that forks is its own business, as the canary of a reload.
+static IN_EXPORT: AtomicBool = AtomicBool::new(false);
+
+/// Callbacks of C functions (`gsub`) nest on the native stack until Lua's own is full.
+const STACK: libc::rlim_t = 96 << 20;
+
+/// Makes two abuses of a script harmless, once per process: nesting that Lua doesn't count, and a
+/// fork, whose child would be a second worker with the same slot and the same message.
+fn guard() {
+    static ONCE: Once = Once::new();
+    // SAFETY: the handler only reads atomics and may end its process; the limit is read into and
+    // written from a local of the right type.
+    ONCE.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(in_forked_child));
+        let mut stack: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_STACK, &mut stack) == 0 && stack.rlim_cur < STACK {
+            stack.rlim_cur = STACK.min(stack.rlim_max);
+            libc::setrlimit(libc::RLIMIT_STACK, &stack);
+        }
+    });
+}
+
+unsafe extern "C" fn in_forked_child() {
+    if !RUNNING.load(Ordering::Acquire).is_null() && !IN_EXPORT.load(Ordering::Relaxed) {
+        // SAFETY: `_exit` takes any integer and does not return.
+        unsafe { libc::_exit(127) }
     }
 }

@@ -10,7 +10,11 @@ pub fn target(bytes: &[u8]) {
     };
     assert!(used <= bytes.len() && used >= 4);
     for cut in [used - 1, used / 2, 3.min(used - 1), 0] {
-        assert_eq!(binrpc::decode(&bytes[..cut], MAX_REQUEST), Ok(None), "a part is no packet");
+        assert_eq!(
+            binrpc::decode(&bytes[..cut], MAX_REQUEST),
+            Ok(None),
+            "a part is no packet"
+        );
     }
     assert_eq!(
         binrpc::decode(&bytes[..used], MAX_REQUEST).map(|d| d.map(|(_, n)| n)),
@@ -22,7 +26,11 @@ pub fn target(bytes: &[u8]) {
     let normal = read(&written);
     assert_eq!(normal.cookie, packet.cookie);
     assert_eq!(shape(&normal), shape(&packet));
-    assert_eq!(read(&binrpc::encode(&normal)), normal, "the normal form stays");
+    assert_eq!(
+        read(&binrpc::encode(&normal)),
+        normal,
+        "the normal form stays"
+    );
     if let Body::Request(_, args) | Body::Reply(args) = &packet.body {
         for a in args {
             json(a);

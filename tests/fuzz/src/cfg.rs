@@ -23,7 +23,11 @@ pub fn target(bytes: &[u8]) {
         "{printed}\n{}",
         again.render(false)
     );
-    assert_eq!(print::config(&again.config), printed, "the printed form stays");
+    assert_eq!(
+        print::config(&again.config),
+        printed,
+        "the printed form stays"
+    );
 }
 
 /// Reads the files that the input holds, and no others.
@@ -40,7 +44,10 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     let options = Options {
         files: Arc::new(files),
         env: Env::Map(BTreeMap::from([("HOME".into(), "/h".into())])),
-        predefined: vec![("MOD_tm".into(), None), ("VERSION".into(), Some("5".into()))],
+        predefined: vec![
+            ("MOD_tm".into(), None),
+            ("VERSION".into(), Some("5".into())),
+        ],
         ..Options::default()
     };
     parse_file("main.cfg", &options)

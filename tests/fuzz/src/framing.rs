@@ -25,7 +25,11 @@ pub fn target(bytes: &[u8]) {
 }
 
 /// What a connection takes from the stream, and the frame it ends with.
-fn frames(stream: &[u8], lax: bool, mut piece: impl FnMut(usize) -> usize) -> Vec<(Frame, Vec<u8>)> {
+fn frames(
+    stream: &[u8],
+    lax: bool,
+    mut piece: impl FnMut(usize) -> usize,
+) -> Vec<(Frame, Vec<u8>)> {
     let mut framer = Framer::new(LARGEST).accept_no_content_length(lax);
     let (mut buf, mut got, mut at) = (Vec::new(), Vec::new(), 0);
     while at < stream.len() {

@@ -51,7 +51,11 @@ fn ask(m: &Message) {
     for v in m.vias().unwrap_or_default() {
         assert!(v.span.to() <= b.len());
     }
-    let names = [HeaderName::ReferTo, HeaderName::PAssertedIdentity, HeaderName::Diversion];
+    let names = [
+        HeaderName::ReferTo,
+        HeaderName::PAssertedIdentity,
+        HeaderName::Diversion,
+    ];
     let addresses = m.from().into_iter().chain(m.to()).copied();
     for a in addresses.chain(names.into_iter().flat_map(|n| m.name_addrs(n))) {
         let _ = (a.display_unquoted(b), a.params(b).iter().count(), a.tag(b));
@@ -74,7 +78,12 @@ fn ask(m: &Message) {
         }
     }
     let _ = (m.event(), m.rack(), m.rseq(), m.expires(), m.min_expires());
-    let _ = (m.call_id(), m.max_forwards(), m.content_length(), m.sdp_span());
+    let _ = (
+        m.call_id(),
+        m.max_forwards(),
+        m.content_length(),
+        m.sdp_span(),
+    );
     if let Some(t) = m.content_type()
         && let Some(boundary) = boundary_of(b, &t)
     {
@@ -114,7 +123,12 @@ fn edited(m: &Message) {
     edits.append_header(b"X-Last: 1\r\n");
     edits.prepend_header(b"X-First: 1\r\n");
     let mut replaced = 0;
-    for h in m.headers().iter().filter(|h| h.name == HeaderName::Other).step_by(2) {
+    for h in m
+        .headers()
+        .iter()
+        .filter(|h| h.name == HeaderName::Other)
+        .step_by(2)
+    {
         edits.replace(h.body, b"z");
         replaced += 1;
     }
@@ -130,7 +144,11 @@ fn edited(m: &Message) {
     let values = now.headers().iter().filter(|h| now.slice(h.body) == b"z");
     assert!(values.count() >= replaced, "{}", show(&out));
     assert_eq!(now.header_body(now.headers()[0].name), Some(&b"1"[..]));
-    assert!(now.headers_by_text(b"X-Last").next().is_some(), "{}", show(&out));
+    assert!(
+        now.headers_by_text(b"X-Last").next().is_some(),
+        "{}",
+        show(&out)
+    );
     if now.content_length().is_some() {
         assert_eq!(now.body(), b"v=0\r\n", "{}", show(&out));
     }
@@ -191,7 +209,12 @@ fn forwarded(m: &Message) {
         assert_eq!(now, Ok(vias.len() + 1), "{}", show(&out));
     }
     if let (Ok(before), Ok(after)) = (m.routes(), again.routes()) {
-        assert_eq!(after.len(), before.len().saturating_sub(1), "{}", show(&out));
+        assert_eq!(
+            after.len(),
+            before.len().saturating_sub(1),
+            "{}",
+            show(&out)
+        );
     }
     one_frame(m, &out);
     let mut ack = Vec::new();

@@ -13,12 +13,18 @@ pub fn target(bytes: &[u8]) {
     let mut at = 0;
     for l in sdp.lines() {
         assert!(at <= l.whole.at() && l.whole.to() <= bytes.len(), "lines");
-        assert!(l.whole.contains(l.value) || l.value.is_empty(), "a value is on its line");
+        assert!(
+            l.whole.contains(l.value) || l.value.is_empty(),
+            "a value is on its line"
+        );
         at = l.whole.to();
     }
     let mut line = sdp.session_lines().len();
     for m in sdp.media() {
-        assert!(line <= m.first_line && m.first_line < m.end_line, "sections follow one another");
+        assert!(
+            line <= m.first_line && m.first_line < m.end_line,
+            "sections follow one another"
+        );
         line = m.end_line;
         let own = sdp.media_lines(m);
         assert_eq!(own.len(), m.end_line - m.first_line);
@@ -27,7 +33,10 @@ pub fn target(bytes: &[u8]) {
             assert!(own[0].whole.contains(span), "{}", show(bytes));
         }
         assert_eq!(
-            show(m.port_text.of(bytes)).trim_start_matches('0').parse().unwrap_or(0),
+            show(m.port_text.of(bytes))
+                .trim_start_matches('0')
+                .parse()
+                .unwrap_or(0),
             m.port
         );
         for f in Sdp::formats(m, bytes) {
@@ -50,7 +59,12 @@ pub fn target(bytes: &[u8]) {
 
 /// Only its lines, and it is the same description.
 fn again(bytes: &[u8], sdp: &Sdp) {
-    let text: Vec<u8> = sdp.lines().iter().flat_map(|l| l.whole.of(bytes)).copied().collect();
+    let text: Vec<u8> = sdp
+        .lines()
+        .iter()
+        .flat_map(|l| l.whole.of(bytes))
+        .copied()
+        .collect();
     let same = Sdp::parse(&text, Span::all(&text)).expect("its lines are a description");
     assert_eq!(same.lines().len(), sdp.lines().len());
     assert_eq!(same.media().len(), sdp.media().len());
