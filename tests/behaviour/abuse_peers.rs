@@ -253,7 +253,7 @@ fn without_descriptors_clients_are_turned_away_and_the_rest_goes_on() {
     for (pid, d) in server.processes() {
         if d.starts_with("tcp receiver") {
             let done = std::process::Command::new("prlimit")
-                .args(["--pid", &pid.to_string(), "--nofile=40:40"])
+                .args(["--pid", &pid.to_string(), "--nofile=300:300"])
                 .status();
             assert!(done.expect("prlimit").success());
         }

@@ -240,7 +240,11 @@ thread_local! {
     static SYSLOG: RefCell<sink::Syslog> = RefCell::new(sink::Syslog::at(Path::new("/dev/log")));
 }
 
+/// Longest line, bytes: a script may log any text.
+const LONGEST: usize = 32 << 10;
+
 fn emit(level: Level, line: &mut Vec<u8>) {
+    line.truncate(LONGEST);
     if TO_STDERR.load(Ordering::Relaxed) {
         line.push(b'\n');
         return STDERR.with_borrow_mut(|s| s.write(line));

@@ -8,6 +8,7 @@ pub mod reply;
 pub mod socket;
 pub mod target;
 pub mod tcp;
+mod tcp_bounds;
 pub mod tcp_conn;
 mod tcp_stats;
 mod tcp_table;

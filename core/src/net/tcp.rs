@@ -14,21 +14,16 @@
 
 use super::socket::Listen;
 use super::tcp_conn::{Conn, ConnError, Input};
-use super::tcp_stats::{
-    ACCEPTED, BAD_STREAM, CONNECT_FAILED, ESTABLISHED, OPENED, QUEUE_FULL, READ_TIMEOUTS, REFUSED,
-    RESETS, SEND_TIMEOUTS, TIMEOUTS,
-};
+use super::tcp_stats::{BAD_STREAM, CONNECT_FAILED, ESTABLISHED, OPENED, QUEUE_FULL, RESETS};
 pub use super::tcp_stats::{STATS, WRITE_QUEUED};
 use super::tcp_table::{
-    POSTS, SHARED, decode_addr, encode_addr, forget, give_source, hash, remember, take_source, word,
+    POSTS, SHARED, decode_addr, encode_addr, forget, give_source, hash, remember, word,
 };
 pub use super::tcp_table::{connections, find, list};
 pub(crate) use super::tcp_table::{create, worker_died};
 use super::{ConnId, Dst, Proto, SendError, SendFlags, SocketId};
 use crate::dns::blocklist;
-use crate::log::Seldom;
 use crate::route::ctx::Received;
-use crate::stats::Stat;
 use crate::timer::monotonic_ms;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use olelo_mem::heap::Blob;
@@ -38,7 +33,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 
 /// Sends on the connection to `dst`, opening one where there is none.
 pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
@@ -93,20 +87,22 @@ thread_local! {
 }
 
 /// The connections of this process.
-struct Worker {
-    slot: u16,
-    epoll: Epoll,
-    conns: HashMap<u32, Conn>,
+pub(super) struct Worker {
+    pub(super) slot: u16,
+    pub(super) epoll: Epoll,
+    pub(super) conns: HashMap<u32, Conn>,
     next: u32,
     /// Bytes that wait to be sent on this worker's connections.
-    waiting: usize,
+    pub(super) waiting: usize,
     /// What this worker has added to [`WRITE_QUEUED`].
-    queued: i64,
+    pub(super) queued: i64,
     /// Bytes that waited in other workers when it was last looked.
-    waiting_elsewhere: usize,
+    pub(super) waiting_elsewhere: usize,
     /// Given up for a moment where descriptors have run out, to accept and close: a client that is
     /// left in the kernel's queue would wake the worker without end.
-    spare: Option<File>,
+    pub(super) spare: Option<File>,
+    /// Sockets left alone until the next sweep.
+    pub(super) deaf: Vec<&'static Listen>,
     /// What waited for connections that did not open.
     unsent: Vec<(Dst, Vec<u8>)>,
 }
@@ -129,7 +125,7 @@ const SWEEP_MS: u64 = 1000;
 
 /// Epoll keys: connections use their number.
 const KEY_WAKE: u64 = 1 << 40;
-const KEY_LISTEN: u64 = 1 << 41;
+pub(super) const KEY_LISTEN: u64 = 1 << 41;
 
 /// Accepts, reads and sends until `go_on` says stop, handing each message to `route`. `upkeep` runs
 /// whenever the worker was woken or a second has passed.
@@ -139,25 +135,13 @@ pub fn event_loop(
     mut route: impl FnMut(Received, &[u8]),
 ) -> Result<(), String> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
-    let listens: Vec<&Listen> = crate::server()
-        .sockets
-        .0
-        .iter()
-        .filter(|l| l.proto == Proto::Tcp)
-        .collect();
-    for (i, l) in listens.iter().enumerate() {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        epoll
-            .add(l.fd.as_fd(), EpollEvent::new(flags, KEY_LISTEN + i as u64))
-            .map_err(|e| format!("epoll: {e}"))?;
-    }
     let wake = olelo_ipc::wake::event_fd(slot).ok_or("no wake-up for this slot")?;
     epoll
         .add(wake, EpollEvent::new(EpollFlags::EPOLLIN, KEY_WAKE))
         .map_err(|e| format!("epoll: {e}"))?;
     // Numbers go on from the clock, so that a respawned worker doesn't take up a dead one's.
     let next = (monotonic_ms() as u32) | 1;
-    WORKER.set(Some(Worker {
+    let mut worker = Worker {
         slot,
         epoll,
         conns: HashMap::new(),
@@ -166,8 +150,13 @@ pub fn event_loop(
         queued: 0,
         waiting_elsewhere: 0,
         spare: File::open("/dev/null").ok(),
+        deaf: Vec::new(),
         unsent: Vec::new(),
-    }));
+    };
+    let sockets = &crate::server().sockets;
+    let streams = sockets.0.iter().filter(|l| l.proto == Proto::Tcp);
+    streams.for_each(|l| worker.listen(l));
+    WORKER.set(Some(worker));
     let mut events = vec![EpollEvent::empty(); 64];
     let mut swept = monotonic_ms();
     while go_on() {
@@ -189,7 +178,7 @@ pub fn event_loop(
                         w.take_posts();
                     }
                     k if k >= KEY_LISTEN => {
-                        if let Some(l) = listens.get((k - KEY_LISTEN) as usize) {
+                        if let Some(l) = sockets.get(SocketId((k - KEY_LISTEN) as u16)) {
                             w.accept(l);
                         }
                     }
@@ -364,66 +353,7 @@ impl Worker {
         self.adopt(s.into(), dst.addr, local, dst.socket, true)
     }
 
-    fn accept(&mut self, l: &Listen) {
-        // A bounded number per event: the other connections of this worker want to be served too.
-        for _ in 0..16 {
-            let (s, peer) = match l.fd.accept() {
-                Ok((s, p)) => (s, p.as_socket()),
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(e) => {
-                    self.cannot_accept(l, &e);
-                    return;
-                }
-            };
-            let Some(peer) = peer else { continue };
-            let config = &crate::server().config;
-            let most = config.tcp_max_connections;
-            if connections() >= most {
-                refused(peer, &format!("there are {most} (tcp_max_connections)"));
-                continue;
-            }
-            let (ip, most) = (peer.ip(), config.tcp_accept_iplimit);
-            if most > 0 && !take_source(ip, self.slot, most) {
-                refused(peer, &format!("{ip} has {most} (tcp_accept_iplimit)"));
-                continue;
-            }
-            let _ = s.set_nonblocking(true);
-            let _ = s.set_tcp_nodelay(true);
-            let local = s
-                .local_addr()
-                .ok()
-                .and_then(|a| a.as_socket())
-                .unwrap_or(l.addr);
-            match self.adopt(s.into(), peer, local, l.id, false) {
-                Ok(_) => ACCEPTED.inc(),
-                Err(e) => {
-                    if most > 0 {
-                        give_source(ip, self.slot);
-                    }
-                    crate::warn!("core", "connection from {peer}: {e}");
-                }
-            }
-        }
-    }
-
-    /// Where descriptors have run out, the next client is taken and turned away.
-    fn cannot_accept(&mut self, l: &Listen, e: &std::io::Error) {
-        static SAID: Seldom = Seldom::new();
-        if let Some(held) = SAID.pass() {
-            let times = held + 1;
-            crate::error!(
-                "core",
-                "accepting on {}: {e}; {times} times lately",
-                l.text()
-            );
-        }
-        if self.spare.take().is_some() && l.fd.accept().is_ok() {
-            REFUSED.inc();
-        }
-        self.spare = File::open("/dev/null").ok();
-    }
-
-    fn adopt(
+    pub(super) fn adopt(
         &mut self,
         s: std::net::TcpStream,
         peer: SocketAddr,
@@ -604,24 +534,7 @@ impl Worker {
             .modify(c.stream(), &mut EpollEvent::new(flags, u64::from(number)));
     }
 
-    /// Closes what has been idle, stuck or unfinished for too long, and tells what waits.
-    fn sweep(&mut self, now: u64) {
-        let old: Vec<(u32, &Stat)> = self
-            .conns
-            .values()
-            .filter_map(|c| Some((c.id.number, overdue(c, now)?)))
-            .collect();
-        for (number, why) in old {
-            why.inc();
-            self.close(number, false);
-        }
-        self.waiting = self.conns.values().map(Conn::waiting).sum();
-        WRITE_QUEUED.add(self.waiting as i64 - self.queued);
-        self.queued = self.waiting as i64;
-        self.waiting_elsewhere = (WRITE_QUEUED.get() - self.queued).max(0) as usize;
-    }
-
-    fn close(&mut self, number: u32, reset: bool) {
+    pub(super) fn close(&mut self, number: u32, reset: bool) {
         let Some(mut c) = self.conns.remove(&number) else {
             return;
         };
@@ -648,37 +561,5 @@ impl Worker {
         for a in &c.aliases {
             forget(*a, c.id);
         }
-    }
-}
-
-/// What counts the end of a connection that has to be closed now.
-fn overdue(c: &Conn, now: u64) -> Option<&'static Stat> {
-    let config = &crate::server().config;
-    let over = |since: u64, seconds: u64| since != 0 && now > since + seconds * 1000;
-    if now > c.expires_ms {
-        Some(if c.connecting {
-            &CONNECT_FAILED
-        } else {
-            &TIMEOUTS
-        })
-    } else if over(c.blocked_since_ms, config.tcp_send_timeout) {
-        Some(&SEND_TIMEOUTS)
-    } else if over(c.unfinished_since_ms, c.time_to_finish()) {
-        Some(&READ_TIMEOUTS)
-    } else {
-        None
-    }
-}
-
-/// Counts a client that is turned away.
-fn refused(peer: SocketAddr, why: &str) {
-    static SAID: Seldom = Seldom::new();
-    REFUSED.inc();
-    if let Some(held) = SAID.pass() {
-        let more = match held {
-            0 => String::new(),
-            n => format!("; {n} more lately"),
-        };
-        crate::warn!("core", "connection from {peer} refused: {why}{more}");
     }
 }

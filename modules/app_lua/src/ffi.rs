@@ -23,10 +23,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering};
 const MOST_ARGS: usize = 6;
 /// How often the script's CPU time is looked at.
 const TICK_US: i64 = 10_000;
+/// CPU time that a script may go on for after it was told to stop; then its worker ends.
+const GRACE_US: i64 = 1_000_000;
+/// How deep routes of a script may call one another through exports (`KSR.app_lua.run`).
+const DEEPEST: u32 = 32;
+/// Longest error text that is kept, bytes: a script makes up its own.
+const LONGEST_ERROR: usize = 8192;
 
 thread_local! {
     /// The context of the route that runs; null while none does.
     static CURRENT: Cell<*mut Ctx> = const { Cell::new(ptr::null_mut()) };
+    /// How many calls from outside of Lua are under way.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// What the last export returned or complained about: kept alive while Lua copies it.
     static RESULT: RefCell<Val<'static>> = const { RefCell::new(Val::Null) };
     static COMPLAINT: RefCell<String> = const { RefCell::new(String::new()) };
@@ -162,6 +170,17 @@ impl State {
         push: impl FnOnce(*mut lua_State) -> Result<c_int, String>,
     ) -> Outcome {
         let l = self.raw;
+        // Without a context this is the outermost, whatever a panic left behind.
+        let depth = if CURRENT.get().is_null() {
+            0
+        } else {
+            DEPTH.get()
+        };
+        if depth >= DEEPEST {
+            let e = format!("calls of Lua from functions are nested {depth} deep; it is left out");
+            return Outcome::Failed(e);
+        }
+        DEPTH.set(depth + 1);
         let outer = CURRENT.replace(ptr::from_mut(ctx));
         let in_export = IN_EXPORT.swap(false, Ordering::Relaxed);
         // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
@@ -196,6 +215,7 @@ impl State {
         // SAFETY: `base` was the top before anything was pushed here.
         unsafe { ffi::lua_settop(l, base) };
         CURRENT.set(outer);
+        DEPTH.set(depth);
         IN_EXPORT.store(in_export, Ordering::Relaxed);
         match (&outcome, ctx.end) {
             (Outcome::Failed(_) | Outcome::OutOfBudget(_), _) => outcome,
@@ -470,6 +490,7 @@ fn top_text(l: *mut lua_State) -> String {
             ffi::LUA_TSTRING | ffi::LUA_TNUMBER => {
                 let mut len = 0usize;
                 let p = ffi::lua_tolstring(l, -1, &mut len);
+                let len = len.min(LONGEST_ERROR);
                 String::from_utf8_lossy(std::slice::from_raw_parts(p.cast(), len)).into_owned()
             }
             t => format!(
@@ -483,7 +504,8 @@ fn top_text(l: *mut lua_State) -> String {
 // The budget. One interval timer of CPU time per worker ticks while the worker computes, so an idle
 // worker is never interrupted. The handler only compares; once the time is up it asks Lua to call
 // `stop` at its next instruction, and at every one after that, so that a script that catches the
-// error is stopped again.
+// error is stopped again. Where Lua runs no hook (a pattern that a C function tries for ever, a loop
+// in a finaliser or in the handler of `xpcall`), the worker ends itself a little later.
 
 static RUNNING: AtomicPtr<lua_State> = AtomicPtr::new(ptr::null_mut());
 static TICKS: AtomicU64 = AtomicU64::new(0);
@@ -519,6 +541,14 @@ extern "C" fn on_tick(_: c_int) {
     let l = RUNNING.load(Ordering::Acquire);
     if !l.is_null() && used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed) {
         STOPPED.store(1, Ordering::Relaxed);
+        if used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed) + GRACE_US / TICK_US {
+            // SAFETY: both calls may be made in a signal handler; the default action ends the
+            // process, and the signal's name tells operators why.
+            unsafe {
+                libc::signal(libc::SIGXCPU, libc::SIG_DFL);
+                libc::raise(libc::SIGXCPU);
+            }
+        }
         // SAFETY: `lua_sethook` is what Lua's own programs call from a signal handler; the state is
         // the one running in this very thread, which is the only one of the process.
         unsafe { ffi::lua_sethook(l, Some(stop), ffi::LUA_MASKCOUNT, 1) };

@@ -449,17 +449,17 @@ impl<'p> Machine<'p> {
 
     /// Runs another block and returns its code.
     fn route(&mut self, route: usize, ctx: &mut Ctx) -> Result<i64, ScriptError> {
+        if budget::spend() {
+            // Nothing more runs; the outermost machine says why.
+            self.over = true;
+            return Ok(-1);
+        }
         if DEPTH.get() >= self.program.max_depth {
             return Err(ScriptError(format!(
                 "routes are nested {} deep (max_recursive_level); {} is left out",
                 DEPTH.get(),
                 self.program.name(route)
             )));
-        }
-        if budget::spend() {
-            // Nothing more runs; the outermost machine says why.
-            self.over = true;
-            return Ok(-1);
         }
         let (back, outer) = (self.at, ctx.place.route);
         self.stack.push((route, back));
