@@ -23,13 +23,26 @@ thread_local! {
     /// CPU time at the first look, nanoseconds.
     static SINCE: Cell<Option<u64>> = const { Cell::new(None) };
     static SPENT: Cell<bool> = const { Cell::new(false) };
+    /// Statements of the message that failed.
+    static FAILED: Cell<u32> = const { Cell::new(0) };
 }
+
+/// How many failed statements of one message the log has.
+const MOST_LOGGED: u32 = 100;
 
 /// A message begins.
 pub fn begin() {
     COUNT.set(0);
     SINCE.set(None);
     SPENT.set(false);
+    FAILED.set(0);
+}
+
+/// Counts a statement that failed: whether the log has it.
+pub fn is_logged() -> bool {
+    let n = FAILED.get().saturating_add(1);
+    FAILED.set(n);
+    n <= MOST_LOGGED
 }
 
 /// Counts a round or a call. True where the time is over: nothing more may run.

@@ -478,9 +478,12 @@ impl<'p> Machine<'p> {
         Ok(self.value)
     }
 
-    /// Logs what went wrong, with the place and the way that led there. The statement is false.
+    /// The statement is false. Logs what went wrong, with the place and the way that led there.
     fn failed(&mut self, e: &ScriptError, ctx: &mut Ctx) {
         self.value = -1;
+        if !budget::is_logged() {
+            return;
+        }
         olelo_core::error!(
             "app_native",
             "{}: {e} [{}; {}]",
