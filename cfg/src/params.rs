@@ -304,6 +304,7 @@ pub const CORE_PARAMS: &[CoreParam] = &[
     p("tos", IntOrId, &[], "IPTOS_LOWDELAY (0x10)", "Type of service of sent packets: a number or a name such as IPTOS_LOWDELAY."),
     p("pmtu_discovery", Int, &[], "0", "1: do not fragment UDP packets."),
     p("exit_timeout", Int, &["ser_kill_timeout"], "60", "Seconds the end of the server may take."),
+    p("watchdog_time", Int, &[], "10", "Seconds a worker may work on one message; then it is interrupted, and killed two seconds later (0: never)."),
     p("max_while_loops", Int, &[], "100", "Most rounds of a `while` (0: no bound)."),
     p("pv_buffer_size", Int, &[], "8192", "Bytes of the buffer pseudo-variables are printed into."),
     p("pv_buffer_slots", Int, &[], "10", "Number of those buffers."),

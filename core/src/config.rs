@@ -76,6 +76,8 @@ pub struct CoreConfig {
     pub engine: String,
     /// Seconds to end all (`exit_timeout`).
     pub exit_timeout: u64,
+    /// Milliseconds a worker may work on one message (`watchdog_time`); 0 for any time.
+    pub watchdog_ms: u64,
     /// Type of service of sent packets (`tos`).
     pub tos: Option<u32>,
     /// Shared memory in bytes (`-m`).
@@ -176,6 +178,7 @@ impl CoreConfig {
                 .map_or("native", |(e, _)| e.as_str())
                 .to_ascii_lowercase(),
             exit_timeout: int("exit_timeout", 60).max(0) as u64,
+            watchdog_ms: int("watchdog_time", 10).clamp(0, 86_400) as u64 * 1000,
             tos: tree
                 .param("tos")
                 .and_then(|p| p.value.as_int())

@@ -5,6 +5,7 @@
 //! | `process` | the process table in shared memory: who is who, what each is doing |
 //! | `wake` | waking a process that sleeps in a system call |
 //! | `signals` | fork, wait, signals of main and of children |
+//! | `text` | texts in shared words |
 //! | `turn` | turns at a socket that several processes share |
 //! | `value` | what a control command answers |
 //! | `binrpc` | BINRPC version 1, the protocol of `kamcmd` |
@@ -17,6 +18,7 @@ pub mod binrpc;
 pub mod jsonrpc;
 pub mod process;
 pub mod signals;
+pub mod text;
 pub mod turn;
 pub mod value;
 pub mod wake;

@@ -3,8 +3,9 @@
 //! Main reserves slots before the first fork and keeps them for ever: a respawned process takes the
 //! slot of the dead one, so that its number stays the same in locks, statistics and logs. Each slot
 //! is written by its owner (and by main while the owner is dead); everyone may read. All fields are
-//! atomics: a torn text can only look odd, never be unsafe.
+//! atomics: a torn text can only look odd, never be unsafe ([`crate::text`]).
 
+use crate::text;
 use olelo_mem::arena::{ArenaError, arena};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,11 +26,14 @@ const BUSY_SINCE: usize = 6;
 const MESSAGES: usize = 7;
 const DEATHS: usize = 8;
 const STARTED_AT: usize = 9;
-const DESCRIPTION: usize = 10;
-const ERROR: usize = DESCRIPTION + 1 + DESCRIPTION_BYTES / 8;
-const SUMMARY: usize = ERROR + 1 + ERROR_BYTES / 8;
+const READY: usize = 10;
+const BEAT: usize = 11;
+const WAITS_UNTIL: usize = 12;
+const DESCRIPTION: usize = 13;
+const ERROR: usize = DESCRIPTION + text::words(DESCRIPTION_BYTES);
+const SUMMARY: usize = ERROR + text::words(ERROR_BYTES);
 /// A multiple of a cache line, so that slots do not share one.
-const WORDS: usize = (SUMMARY + 1 + SUMMARY_BYTES / 8).next_multiple_of(8);
+const WORDS: usize = (SUMMARY + text::words(SUMMARY_BYTES)).next_multiple_of(8);
 
 static TABLE: OnceLock<Table> = OnceLock::new();
 
@@ -129,6 +133,13 @@ impl Slot {
         self.words[PID].store(pid as u64, Ordering::Release);
     }
 
+    /// Puts a process in if there is none; of several who try, one does.
+    pub fn claim(&self, pid: i32) -> bool {
+        self.words[PID]
+            .compare_exchange(0, pid as u64, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
     /// Rank, as modules see it.
     pub fn rank(&self) -> i32 {
         self.words[RANK].load(Ordering::Relaxed) as u32 as i32
@@ -175,6 +186,30 @@ impl Slot {
         self.words[BUSY_SINCE].load(Ordering::Relaxed)
     }
 
+    /// Whether its process has begun to serve: it is past its own start.
+    pub fn is_ready(&self) -> bool {
+        self.words[READY].load(Ordering::Relaxed) != 0
+    }
+
+    /// When its process last said that it lives (monotonic milliseconds); 0 where it never does.
+    pub fn last_beat(&self) -> u64 {
+        self.words[BEAT].load(Ordering::Relaxed)
+    }
+
+    /// Until when it waits on purpose (monotonic milliseconds), as [`wait_until`] announced.
+    pub fn waits_until(&self) -> u64 {
+        self.words[WAITS_UNTIL].load(Ordering::Relaxed)
+    }
+
+    /// What tells the message that it works on from others, if it works on one: [`message_key`].
+    pub fn message_key(&self) -> Option<u64> {
+        if self.busy_since() == 0 {
+            return None;
+        }
+        let (len, bytes) = self.stored(SUMMARY, SUMMARY_BYTES);
+        Some(key_of(len, &bytes))
+    }
+
     /// Messages worked on, over all processes that had the slot.
     pub fn messages(&self) -> u64 {
         self.words[MESSAGES].load(Ordering::Relaxed)
@@ -206,35 +241,22 @@ impl Slot {
     pub fn died(&self) {
         self.set_pid(0);
         self.words[DEATHS].fetch_add(1, Ordering::Relaxed);
-        self.words[BUSY_SINCE].store(0, Ordering::Relaxed);
-        self.words[LOADED].store(0, Ordering::Relaxed);
-        self.words[REFUSED].store(0, Ordering::Relaxed);
+        for word in [BUSY_SINCE, LOADED, REFUSED, READY, BEAT, WAITS_UNTIL] {
+            self.words[word].store(0, Ordering::Relaxed);
+        }
     }
 
     fn put_text(&self, at: usize, most: usize, text: &[u8]) {
-        let text = &text[..text.len().min(most)];
-        let Some((len, words)) = self.words.get(at..).and_then(<[_]>::split_first) else {
-            return;
-        };
-        let (whole, rest) = text.as_chunks::<8>();
-        for (word, chunk) in words.iter().zip(whole) {
-            word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
-        }
-        if let (Some(word), false) = (words.get(whole.len()), rest.is_empty()) {
-            let mut w = [0u8; 8];
-            w[..rest.len()].copy_from_slice(rest);
-            word.store(u64::from_le_bytes(w), Ordering::Relaxed);
-        }
-        len.store(text.len() as u64, Ordering::Relaxed);
+        text::put(&self.words[at..at + text::words(most)], most, text);
     }
 
     fn text(&self, at: usize, most: usize) -> String {
-        let len = (self.words[at].load(Ordering::Relaxed) as usize).min(most);
-        let bytes: Vec<u8> = (0..len.div_ceil(8))
-            .flat_map(|i| self.words[at + 1 + i].load(Ordering::Relaxed).to_le_bytes())
-            .take(len)
-            .collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.stored(at, most).1).into_owned()
+    }
+
+    /// The whole length of a text, and the bytes of it that were kept.
+    fn stored(&self, at: usize, most: usize) -> (usize, Vec<u8>) {
+        text::get(&self.words[at..at + text::words(most)], most)
     }
 }
 
@@ -254,10 +276,46 @@ pub fn refuse(slot: u16, generation: u32, why: &str) {
     s.words[REFUSED].store(u64::from(generation), Ordering::Release);
 }
 
-/// The process in `slot` begins to work on a message. A handful of stores: it is done for each.
-pub fn begin(slot: u16, now_ms: u64, summary: &[u8]) {
+/// The process in `slot` is past its own start, and serves.
+pub fn ready(slot: u16) {
+    if let Some(s) = table().get(slot) {
+        s.words[READY].store(1, Ordering::Relaxed);
+    }
+}
+
+/// The process in `slot` lives: for those that nobody sends messages to.
+pub fn beat(slot: u16, now_ms: u64) {
+    if let Some(s) = table().get(slot) {
+        s.words[BEAT].store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// This process waits on purpose until `until_ms` (a script's `sleep`, a debugger's hold): it is not
+/// stuck before. 0 where it no longer does.
+pub fn wait_until(until_ms: u64) {
+    if let Some(s) = table().get(olelo_mem::slot::current_slot()) {
+        s.words[WAITS_UNTIL].store(until_ms, Ordering::Relaxed);
+    }
+}
+
+/// What tells a message from others: its beginning (in which there is a Via branch) and its length.
+/// The same for a retransmission.
+pub fn message_key(message: &[u8]) -> u64 {
+    key_of(message.len(), &message[..message.len().min(SUMMARY_BYTES)])
+}
+
+/// FNV-1a; never 0.
+fn key_of(len: usize, beginning: &[u8]) -> u64 {
+    let step = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+    let start = 0xcbf2_9ce4_8422_2325 ^ len as u64;
+    beginning.iter().fold(start, step).max(1)
+}
+
+/// The process in `slot` begins to work on a message, of which the beginning is kept. A handful of
+/// stores: it is done for each.
+pub fn begin(slot: u16, now_ms: u64, message: &[u8]) {
     let Some(s) = table().get(slot) else { return };
-    s.put_text(SUMMARY, SUMMARY_BYTES, summary);
+    s.put_text(SUMMARY, SUMMARY_BYTES, message);
     s.words[BUSY_SINCE].store(now_ms, Ordering::Relaxed);
 }
 

@@ -156,9 +156,20 @@ pub fn child_setup(parent: i32) -> bool {
     set(Signal::SIGHUP, SigHandler::SigIgn);
     set(Signal::SIGUSR1, SigHandler::SigIgn);
     set(Signal::SIGPIPE, SigHandler::SigIgn);
+    set(INTERRUPT, SigHandler::SigIgn);
     set(Signal::SIGCHLD, SigHandler::SigDfl);
+    die_with(parent)
+}
+
+/// In a child: ends with its parent. False: the parent is dead already.
+pub fn die_with(parent: i32) -> bool {
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     nix::unistd::getppid().as_raw() == parent
+}
+
+/// Whether there is a process of this pid.
+pub fn is_there(pid: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(nix::errno::Errno::ESRCH)
 }
 
 /// In main: a peer that goes away must not end it.
@@ -170,6 +181,10 @@ pub fn ignore_pipe() {
 
 /// The signal that wakes a worker.
 pub const WAKE: Signal = Signal::SIGUSR2;
+
+/// The signal that asks a worker's engine to stop what it is doing. The same that counts an engine's
+/// computing time; a process without such an engine ignores it.
+pub const INTERRUPT: Signal = Signal::SIGPROF;
 
 /// Names the process as `ps` and `top` show it.
 pub fn set_name(name: &str) {

@@ -66,6 +66,17 @@ impl Turn {
             .is_ok()
     }
 
+    /// The slot that has the turn.
+    pub fn holder(&self) -> Option<u16> {
+        let word = self.holder.load(Ordering::Acquire);
+        Some(word.checked_sub(1)? as u16)
+    }
+
+    /// Whether its holder is at work, not receiving.
+    pub fn is_working(&self) -> bool {
+        self.since_ms.load(Ordering::Relaxed) != 0
+    }
+
     /// Gives the turn to one who waits for it.
     pub fn give(&self, slot: u16) {
         let me = u32::from(slot) + 1;

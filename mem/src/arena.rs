@@ -1,6 +1,6 @@
 //! The arena: one memfd mapping, made before the first fork, at one address in every process.
 //!
-//! It begins with the metadata (header, tag names, per-slot epoch words, heaps, page map and page
+//! It begins with the metadata (header, tag names, a line of words per slot, heaps, page map and page
 //! descriptors); the rest is 64 KiB pages, given out by [`crate::pages`] to size classes, to large
 //! blocks, and to named regions. Places are named by 32-bit indices of 16-byte granules, never by
 //! pointers, so a wrong one is an error rather than a wild write.
@@ -8,13 +8,15 @@
 //! Fresh pages are zero, and everything placed in the arena is made of atomics for which all-zero
 //! bytes are valid: that is what makes handing out `&'static [AtomicU64]` safe.
 
-use crate::heap::Heap;
-use crate::lock::RawLock;
+use crate::atomic::{AtomicU32, AtomicU64};
+use crate::classes::Heap;
+use crate::lock::{RawLock, SUSPICION_WORDS};
 use crate::pages::{PAGE, PageDesc};
+use crate::slot::SlotLine;
+use crate::trend::History;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Mutex, OnceLock};
 
 /// How large the arena is to be.
@@ -81,8 +83,10 @@ pub struct Arena {
     fd: OwnedFd,
     first_page: u32,
     pub(crate) header: &'static Header,
-    pub(crate) epochs: &'static [EpochWord],
+    pub(crate) slots: &'static [SlotLine],
+    /// The last one serves those who may use the reserve.
     pub(crate) heaps: &'static [Heap],
+    pub(crate) history: &'static History,
     pub(crate) free_map: &'static [AtomicU64],
     pub(crate) pages: &'static [PageDesc],
     // Process-private: regions are made in main before the fork, and only read afterwards.
@@ -99,7 +103,7 @@ pub fn init(cfg: ArenaConfig) -> Result<&'static Arena, ArenaError> {
     });
     match (fresh, arena, failure) {
         (true, Some(arena), _) => {
-            crate::heap::register_locks(arena);
+            crate::classes::register_locks(arena);
             Ok(arena)
         }
         (true, None, Some(error)) => Err(error),
@@ -117,6 +121,11 @@ pub fn arena() -> &'static Arena {
         Some(Some(arena)) => arena,
         _ => panic!("the shared memory is used before olelo_mem::init() mapped it"),
     }
+}
+
+/// The arena, if there is one yet.
+pub(crate) fn mapped() -> Option<&'static Arena> {
+    ARENA.get()?.as_ref()
 }
 
 /// An arena for tests, made on first use: 64 MiB, lazily touched, 64 slots.
@@ -166,6 +175,17 @@ impl Arena {
         regions.order.clone()
     }
 
+    /// Where a named region is: bytes from the beginning of the mapping, and its size in bytes. For
+    /// tools that attach by [`Arena::fd`].
+    pub fn region_place(&self, name: &str) -> Option<(usize, usize)> {
+        let regions = self
+            .regions
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let &(at, bytes) = regions.names.get(name)?;
+        Some((at - self.base, bytes))
+    }
+
     /// A region typed as a slice of `T`.
     ///
     /// # Safety
@@ -182,12 +202,22 @@ impl Arena {
         Ok(unsafe { std::slice::from_raw_parts(at as *const T, count) })
     }
 
+    /// The runs of pages that hold named regions: first page and count.
+    pub(crate) fn region_runs(&self) -> Vec<(u32, u32)> {
+        let regions = self
+            .regions
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        regions.runs.clone()
+    }
+
     /// The address of a granule; out-of-range indices panic rather than reach outside.
     #[inline]
     pub(crate) fn address(&self, granule: u32) -> usize {
         let offset = (granule as usize) << 4;
+        // The smallest block is a header and as much again.
         assert!(
-            offset < self.size,
+            offset + 32 <= self.size,
             "granule {granule} is outside of the shared memory"
         );
         self.base + offset
@@ -216,6 +246,7 @@ impl Arena {
                     free: self.free_bytes(),
                 });
             };
+            regions.runs.push((first, pages));
             let run = pages as usize * PAGE;
             // Small structures share pages: keep whichever remainder is the larger.
             let at = self.base + first as usize * PAGE;
@@ -223,14 +254,14 @@ impl Arena {
                 regions.next = at;
                 regions.left = run;
             } else {
-                regions.add(name, bytes);
+                regions.add(name, at, bytes);
                 return Ok(at);
             }
         }
         let at = regions.next;
         regions.next += bytes;
         regions.left -= bytes;
-        regions.add(name, bytes);
+        regions.add(name, at, bytes);
         Ok(at)
     }
 
@@ -240,11 +271,13 @@ impl Arena {
         let max_slots = cfg.max_slots.max(1);
         let n_heaps = (size / BYTES_PER_HEAP)
             .clamp(1, MAX_HEAPS)
-            .min(usize::from(max_slots));
+            .min(usize::from(max_slots))
+            + 1;
         let mut layout = Layout { end: 0 };
         let header_at = layout.place::<Header>(1);
-        let epochs_at = layout.place::<EpochWord>(usize::from(max_slots));
+        let slots_at = layout.place::<SlotLine>(usize::from(max_slots));
         let heaps_at = layout.place::<Heap>(n_heaps);
+        let history_at = layout.place::<History>(1);
         let map_words = n_pages.div_ceil(64);
         let map_at = layout.place::<AtomicU64>(map_words);
         let pages_at = layout.place::<PageDesc>(n_pages);
@@ -273,11 +306,12 @@ impl Arena {
                 fd,
                 first_page: first_page as u32,
                 header: &*((base + header_at) as *const Header),
-                epochs: std::slice::from_raw_parts(
-                    (base + epochs_at) as *const EpochWord,
+                slots: std::slice::from_raw_parts(
+                    (base + slots_at) as *const SlotLine,
                     usize::from(max_slots),
                 ),
                 heaps: std::slice::from_raw_parts((base + heaps_at) as *const Heap, n_heaps),
+                history: &*((base + history_at) as *const History),
                 free_map: std::slice::from_raw_parts(
                     (base + map_at) as *const AtomicU64,
                     map_words,
@@ -307,6 +341,8 @@ pub(crate) struct Header {
     pub tag_count: AtomicU32,
     /// The epoch of published blobs; starts at 0, which means 1 to readers.
     pub epoch: AtomicU64,
+    /// A bit per set of locks under one of which somebody panicked.
+    pub suspicions: [AtomicU64; SUSPICION_WORDS],
     pub tags: [TagName; MAX_TAGS],
 }
 
@@ -315,25 +351,21 @@ pub(crate) struct Header {
 #[repr(C)]
 pub(crate) struct TagName(pub [AtomicU64; 4]);
 
-/// The epoch in which a slot reads published blobs; 0 when it reads none.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct EpochWord(pub AtomicU64);
-
 /// The most tags there can be.
 pub(crate) const MAX_TAGS: usize = 512;
 
 #[derive(Debug, Default)]
 struct Regions {
-    names: HashMap<String, usize>,
+    names: HashMap<String, (usize, usize)>,
     order: Vec<(String, usize)>,
+    runs: Vec<(u32, u32)>,
     next: usize,
     left: usize,
 }
 
 impl Regions {
-    fn add(&mut self, name: &str, bytes: usize) {
-        self.names.insert(name.to_owned(), bytes);
+    fn add(&mut self, name: &str, at: usize, bytes: usize) {
+        self.names.insert(name.to_owned(), (at, bytes));
         self.order.push((name.to_owned(), bytes));
     }
 }
@@ -403,7 +435,7 @@ const MAX_SIZE: usize = 1 << 36;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
+    use crate::atomic::Ordering;
 
     #[test]
     fn regions_are_zero_apart_and_named_once() {

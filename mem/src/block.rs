@@ -10,16 +10,16 @@
 //! use the bytes only.
 
 use crate::arena::{Arena, arena};
+use crate::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, copy_bytes};
 use crate::heap::{Ref, Tag};
 use crate::pages::{PAGE_GRANULES, PageState};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of the header.
 pub(crate) const HEADER: usize = 16;
 
 /// A block by the granule index of its header. Only ever made for blocks that exist; what may be
 /// done with it follows from the state and the structure's lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Block(pub u32);
 
 #[repr(C)]
@@ -213,13 +213,7 @@ impl Block {
         for part in parts {
             // SAFETY: the block was allocated for the sum of the parts, is reserved by this
             // process, and no reference into it exists yet; source and target cannot overlap.
-            unsafe {
-                std::ptr::copy_nonoverlapping(
-                    part.as_ptr(),
-                    (self.payload() + at) as *mut u8,
-                    part.len(),
-                );
-            }
+            unsafe { copy_bytes(part, (self.payload() + at) as *mut u8) }
             at += part.len();
         }
     }
@@ -268,12 +262,32 @@ impl Arena {
         let offset = index % PAGE_GRANULES;
         let state = page.state();
         let fits = if state.is_small() {
-            let granules = crate::heap::CLASS_GRANULES[state.class()] as u32;
+            let granules = u32::from(*crate::classes::CLASS_GRANULES.get(state.class())?);
             offset.is_multiple_of(granules) && offset + granules <= PAGE_GRANULES
         } else {
             state == PageState::LARGE && offset == 0
         };
         fits.then_some(Block(index))
+    }
+
+    /// The block at `index` if there is one that is taken and whose header fits its place, so that it
+    /// can be read to its end. For whoever follows links that may be garbage.
+    pub(crate) fn sound(&self, index: u32) -> Option<Block> {
+        let block = self.plausible(index)?;
+        let header = block.header();
+        let head = match block.children_len() + usize::from(header.words.load(Ordering::Relaxed)) {
+            0 => 0,
+            words => RECORD + words * 8,
+        };
+        (self.is_taken(block) && head + block.len() <= self.room(block)).then_some(block)
+    }
+
+    /// As [`Arena::sound`], of a record: link and id are there even without children and words.
+    pub(crate) fn sound_record(&self, index: u32) -> Option<Block> {
+        let block = self.sound(index)?;
+        let words =
+            block.children_len() + usize::from(block.header().words.load(Ordering::Relaxed));
+        (RECORD + words * 8 + block.len() <= self.room(block)).then_some(block)
     }
 }
 

@@ -4,8 +4,8 @@
 //! goes on with them.
 
 use crate::arena::{ArenaError, arena};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::slot::current_slot;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An array of counters (or gauges), one copy per slot.
 #[derive(Debug, Clone, Copy)]

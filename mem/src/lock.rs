@@ -6,14 +6,21 @@
 //! only then release it. Sleepers never trust a wake-up to come: a holder can be killed between
 //! its unlocking store and its `FUTEX_WAKE`, so every wait is bounded and then looks again.
 //!
+//! Main must never wait for the dead, since nobody else buries them: where the holder of the lock it
+//! wants has died, it repairs what that one lock protects, then and there, and goes on. A sleeper
+//! notes in its slot's words what it waits for and since when, so that [`stuck`] can tell, without
+//! taking any lock, who keeps whom waiting. A panic under a lock leaves a [`suspicion`](take_suspicions).
+//!
 //! Nothing slow ever runs under a lock: no script, callback into a script, or I/O. In debug builds
 //! each thread keeps the ranks it holds and a lock may only be taken with a rank above all of them,
 //! which makes lock-order inversions and self-deadlocks a panic in the tests, not a frozen server.
 
-use crate::slot::current_slot;
+use crate::arena::{arena, mapped};
+use crate::atomic::{AtomicU32, Ordering};
+use crate::slot::{MAIN, SlotLine, current_slot, is_dead, line};
+use crate::wheel::monotonic_ms;
 use std::marker::PhantomData;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 /// The place of a lock in the order in which locks may be taken: only upwards.
 pub type Rank = u8;
@@ -47,33 +54,30 @@ impl RawLock {
     #[inline]
     pub fn lock(&self, rank: Rank) -> LockGuard<'_> {
         ranks::enter(rank);
-        let me = u32::from(current_slot()) + 1;
-        if self
-            .word
-            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            self.lock_contended(me);
+        if !self.take() {
+            self.lock_contended(None);
         }
-        LockGuard {
-            lock: self,
-            rank,
-            not_send: PhantomData,
-        }
+        LockGuard::new(self, rank)
     }
 
     /// Takes the lock if it is free.
     pub fn try_lock(&self, rank: Rank) -> Option<LockGuard<'_>> {
-        let me = u32::from(current_slot()) + 1;
-        self.word
-            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
+        if !self.take() {
+            return None;
+        }
         ranks::enter(rank);
-        Some(LockGuard {
-            lock: self,
-            rank,
-            not_send: PhantomData,
-        })
+        Some(LockGuard::new(self, rank))
+    }
+
+    /// Takes the lock unless it is still held at `deadline` ([`monotonic_ms`]): for checks, which
+    /// must end even where a lock word is garbage.
+    pub(crate) fn lock_until(&self, rank: Rank, deadline: u64) -> Option<LockGuard<'_>> {
+        ranks::enter(rank);
+        if self.take() || self.lock_contended(Some(deadline)) {
+            return Some(LockGuard::new(self, rank));
+        }
+        ranks::leave(rank);
+        None
     }
 
     /// The slot that holds the lock now, if any.
@@ -97,31 +101,49 @@ impl RawLock {
         true
     }
 
+    /// Makes the lock free, whoever holds it: only where nobody is left who could.
+    pub(crate) fn wipe(&self) {
+        self.word.store(0, Ordering::Release);
+        futex_wake(&self.word, i32::MAX);
+    }
+
+    #[inline]
+    fn take(&self) -> bool {
+        let me = u32::from(current_slot()) + 1;
+        self.word
+            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
     #[cold]
-    fn lock_contended(&self, me: u32) {
+    fn lock_contended(&self, deadline: Option<u64>) -> bool {
         for _ in 0..SPINS {
             std::hint::spin_loop();
-            if self.word.load(Ordering::Relaxed) == 0
-                && self
-                    .word
-                    .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
-                    .is_ok()
-            {
-                return;
+            if self.word.load(Ordering::Relaxed) == 0 && self.take() {
+                return true;
             }
         }
+        let me = u32::from(current_slot()) + 1;
+        let mut wait = Wait::new(self);
         loop {
             let seen = self.word.load(Ordering::Relaxed);
-            if seen == 0 {
+            let Some(holder) = decode_owner(seen) else {
                 // Others may still sleep: whoever slept takes the lock with the bit set.
                 if self
                     .word
-                    .compare_exchange(0, me | WAITERS, Ordering::Acquire, Ordering::Relaxed)
+                    .compare_exchange(seen, me | WAITERS, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
-                    return;
+                    return true;
                 }
                 continue;
+            };
+            if is_dead(holder) {
+                relieve(self, holder);
+                continue;
+            }
+            if deadline.is_some_and(|deadline| wait.is_over(holder, deadline)) {
+                return false;
             }
             if seen & WAITERS == 0
                 && self
@@ -131,7 +153,9 @@ impl RawLock {
             {
                 continue;
             }
-            futex_wait(&self.word, seen | WAITERS, WAIT_BOUND_NS);
+            wait.note(holder);
+            let released = futex_wait(&self.word, seen | WAITERS, WAIT_BOUND_NS);
+            wait.woken(released, holder);
         }
     }
 
@@ -148,13 +172,30 @@ impl RawLock {
 pub struct LockGuard<'a> {
     lock: &'a RawLock,
     rank: Rank,
+    /// Whether the thread was panicking already when it took the lock.
+    in_panic: bool,
     // The rank stack is per thread.
     not_send: PhantomData<*const ()>,
+}
+
+impl<'a> LockGuard<'a> {
+    #[inline]
+    fn new(lock: &'a RawLock, rank: Rank) -> LockGuard<'a> {
+        LockGuard {
+            lock,
+            rank,
+            in_panic: std::thread::panicking(),
+            not_send: PhantomData,
+        }
+    }
 }
 
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        if std::thread::panicking() && !self.in_panic {
+            suspect(self.lock);
+        }
         self.lock.unlock();
         ranks::leave(self.rank);
     }
@@ -169,83 +210,287 @@ pub struct HeldLock {
     pub name: String,
     /// Which of the structure's locks: a bucket number, a heap number, or 0.
     pub index: usize,
-    /// Whether somebody waits for it.
-    pub waiters: bool,
+    /// The slots that sleep until it is released.
+    pub waiters: Vec<u16>,
+    /// How long the first of them has waited for this holder, milliseconds.
+    pub waited_ms: u64,
+}
+
+/// A process that keeps another waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// The holder's slot.
+    pub holder_slot: u16,
+    /// The structure the lock belongs to.
+    pub name: String,
+    /// Which of the structure's locks.
+    pub index: usize,
+    /// The slot that waits.
+    pub waiter: u16,
+    /// How long it has waited for this holder, milliseconds.
+    pub waited_ms: u64,
 }
 
 /// Every lock that is held now, over all structures; a snapshot, taken without locking anything.
 pub fn held() -> Vec<HeldLock> {
-    let sets = LOCK_SETS
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let stuck = stuck(0);
     let mut out = Vec::new();
-    for set in sets.iter() {
+    for set in sets() {
         for index in 0..set.count {
-            let lock = (set.nth)(index);
-            if let Some(slot) = lock.owner() {
-                out.push(HeldLock {
-                    slot,
-                    name: set.name.clone(),
-                    index,
-                    waiters: lock.has_waiters(),
-                });
-            }
+            let Some(slot) = (set.nth)(index).owner() else {
+                continue;
+            };
+            let waits = stuck
+                .iter()
+                .filter(|wait| wait.index == index && wait.name == set.name);
+            out.push(HeldLock {
+                slot,
+                name: set.name.clone(),
+                index,
+                waiters: waits.clone().map(|wait| wait.waiter).collect(),
+                waited_ms: waits.map(|wait| wait.waited_ms).max().unwrap_or(0),
+            });
         }
     }
     out
 }
 
-/// Makes the locks of a structure known to [`held`].
+/// Who has been waiting for one holder for at least `longer_than_ms`. Takes no lock and asks nobody:
+/// it answers while all others stand still.
+///
+/// A wait counts from when the sleeper last saw the lock free or with another holder.
+pub fn stuck(longer_than_ms: u64) -> Vec<Stuck> {
+    let (now, sets) = (monotonic_ms(), sets());
+    let mut out = Vec::new();
+    for (slot, line) in arena().slots.iter().enumerate() {
+        let at = line.waits_at.load(Ordering::Acquire);
+        let Some(set) = (at >> 32)
+            .checked_sub(1)
+            .and_then(|number| sets.get(number as usize))
+        else {
+            continue;
+        };
+        let index = at as u32 as usize;
+        let waited_ms = now.saturating_sub(line.waits_since.load(Ordering::Acquire));
+        let Some(holder_slot) = (index < set.count)
+            .then(|| (set.nth)(index).owner())
+            .flatten()
+        else {
+            continue;
+        };
+        let waits_for = line.waits_for.load(Ordering::Acquire);
+        if waited_ms < longer_than_ms || waits_for != u32::from(holder_slot) + 1 {
+            continue;
+        }
+        out.push(Stuck {
+            holder_slot,
+            name: set.name.clone(),
+            index,
+            waiter: slot as u16,
+            waited_ms,
+        });
+    }
+    out
+}
+
+/// The structures under a lock of which somebody panicked since the last call: what the lock protects
+/// may be half-changed. For main, which checks them and [resets](crate::reset) what is broken.
+pub fn take_suspicions() -> Vec<String> {
+    let sets = sets();
+    let mut out = Vec::new();
+    for (at, word) in arena().header.suspicions.iter().enumerate() {
+        let mut bits = word.swap(0, Ordering::AcqRel);
+        while bits != 0 {
+            let number = at * 64 + bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            out.extend(sets.get(number).map(|set| set.name.clone()));
+        }
+    }
+    out
+}
+
+/// Sets what main calls about every 30 ms while it sleeps on a lock itself, with the holder's slot and
+/// the time waited for it in milliseconds: the only watchdog that runs then. It may kill the holder,
+/// whose lock main then repairs; it must take no lock.
+pub fn on_main_waits(watchdog: fn(u16, u64)) {
+    let _ = WATCHDOG.set(watchdog);
+}
+
+/// Makes the locks of a structure known. `repair` makes good what the `index`-th of them protects
+/// after the death of its holder, and releases it; it may take locks of higher rank only.
 pub(crate) fn register(
     name: &str,
     count: usize,
-    nth: impl Fn(usize) -> &'static RawLock + Send + 'static,
+    nth: impl Fn(usize) -> &'static RawLock + Send + Sync + 'static,
+    repair: impl Fn(usize, u16) + Send + Sync + 'static,
 ) {
-    let mut sets = LOCK_SETS
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    sets.push(LockSet {
+    let address = |index| std::ptr::from_ref(nth(index)).addr();
+    let first = address(0);
+    let stride = if count > 1 { address(1) - first } else { 1 };
+    let set = LockSet {
         name: name.to_owned(),
         count,
+        first,
+        stride,
         nth: Box::new(nth),
-    });
+        repair: Box::new(repair),
+    };
+    LOCK_SETS
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .push(Box::leak(Box::new(set)));
+}
+
+/// Makes every lock of every structure free: only where nobody is left who could hold one.
+pub(crate) fn wipe_all() {
+    for set in sets() {
+        (0..set.count).for_each(|index| (set.nth)(index).wipe());
+    }
+}
+
+/// What a sleeper says of itself in its slot's words, as long as it sleeps.
+struct Wait {
+    line: Option<&'static SlotLine>,
+    at: u64,
+    holder: Option<u16>,
+    since: u64,
+}
+
+impl Wait {
+    fn new(lock: &RawLock) -> Wait {
+        let place = mapped().and_then(|_| find(lock));
+        Wait {
+            line: place.as_ref().and_then(|_| line(current_slot())),
+            at: place.map_or(0, |(_, number, index)| {
+                (number as u64 + 1) << 32 | index as u64
+            }),
+            holder: None,
+            since: 0,
+        }
+    }
+
+    /// Is there no use in waiting any longer? Of this process itself least of all.
+    fn is_over(&self, holder: u16, deadline: u64) -> bool {
+        let now = monotonic_ms();
+        let in_vain =
+            self.holder == Some(holder) && holder == current_slot() && now >= self.since + 50;
+        in_vain || now >= deadline
+    }
+
+    fn note(&mut self, holder: u16) {
+        if self.holder == Some(holder) {
+            return;
+        }
+        self.holder = Some(holder);
+        self.since = monotonic_ms();
+        if let Some(line) = self.line {
+            line.waits_since.store(self.since, Ordering::Relaxed);
+            line.waits_for
+                .store(u32::from(holder) + 1, Ordering::Relaxed);
+            line.waits_at.store(self.at, Ordering::Release);
+        }
+    }
+
+    fn woken(&mut self, released: bool, holder: u16) {
+        if released {
+            self.holder = None;
+        } else if current_slot() == MAIN
+            && let Some(watchdog) = WATCHDOG.get()
+        {
+            watchdog(holder, monotonic_ms().saturating_sub(self.since));
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(line) = self.line {
+            line.waits_at.store(0, Ordering::Release);
+            line.waits_for.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Main wants a lock that `dead` holds: what it protects is repaired now.
+#[cold]
+fn relieve(lock: &RawLock, dead: u16) {
+    if let Some((set, _, index)) = find(lock) {
+        (set.repair)(index, dead);
+    }
+    lock.release_of(dead);
+}
+
+#[cold]
+fn suspect(lock: &RawLock) {
+    if let Some((_, number, _)) = mapped().and_then(|_| find(lock))
+        && let Some(word) = arena().header.suspicions.get(number / 64)
+    {
+        word.fetch_or(1 << (number % 64), Ordering::AcqRel);
+    }
+}
+
+/// Which lock of which set this is.
+fn find(lock: &RawLock) -> Option<(&'static LockSet, usize, usize)> {
+    let address = std::ptr::from_ref(lock).addr();
+    sets().into_iter().enumerate().find_map(|(number, set)| {
+        let index = address.checked_sub(set.first)? / set.stride;
+        (index < set.count && set.first + index * set.stride == address)
+            .then_some((set, number, index))
+    })
+}
+
+fn sets() -> Vec<&'static LockSet> {
+    LOCK_SETS
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .clone()
 }
 
 struct LockSet {
     name: String,
     count: usize,
-    nth: Box<dyn Fn(usize) -> &'static RawLock + Send>,
+    /// Address of the first lock, and bytes from each to the next.
+    first: usize,
+    stride: usize,
+    nth: Box<dyn Fn(usize) -> &'static RawLock + Send + Sync>,
+    repair: Box<dyn Fn(usize, u16) + Send + Sync>,
 }
 
 // Process-private, filled in main before the first fork and only read afterwards.
-static LOCK_SETS: Mutex<Vec<LockSet>> = Mutex::new(Vec::new());
+static LOCK_SETS: Mutex<Vec<&'static LockSet>> = Mutex::new(Vec::new());
+static WATCHDOG: OnceLock<fn(u16, u64)> = OnceLock::new();
 
+/// Words of the suspicions in the arena: one bit per set of locks.
+pub(crate) const SUSPICION_WORDS: usize = 16;
+
+/// The longest sleep before a waiter looks again by itself.
+const WAIT_BOUND_NS: i64 = 30_000_000;
 const WAITERS: u32 = 1 << 31;
 const SPINS: u32 = 64;
-const WAIT_BOUND_NS: i64 = 30_000_000;
 
 fn decode_owner(word: u32) -> Option<u16> {
     let owner = word & !WAITERS;
     (owner != 0).then(|| (owner - 1) as u16)
 }
 
-fn futex_wait(word: &AtomicU32, expected: u32, bound_ns: i64) {
+/// True when woken, or when the word was no longer `expected`; false when the time was up.
+fn futex_wait(word: &AtomicU32, expected: u32, bound_ns: i64) -> bool {
     let timeout = libc::timespec {
         tv_sec: 0,
         tv_nsec: bound_ns,
     };
     // SAFETY: `word` is a live aligned u32 for the whole call and the kernel only reads it; the
-    // timeout outlives the call. Every outcome (woken, timed out, EAGAIN, EINTR) is handled alike:
-    // the caller looks at the word again.
-    unsafe {
+    // timeout outlives the call. Whatever the outcome, the caller looks at the word again.
+    let answer = unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
             libc::FUTEX_WAIT,
             expected,
             &raw const timeout,
-        );
-    }
+        )
+    };
+    answer == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
 fn futex_wake(word: &AtomicU32, count: i32) {

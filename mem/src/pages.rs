@@ -7,10 +7,10 @@
 //!
 //! This file knows nothing of blocks: what is inside a page is the matter of [`crate::heap`].
 
-use crate::Fault;
 use crate::arena::Arena;
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::lock::RANK_PAGES;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::registry::Checkup;
 
 /// Bytes per page.
 pub(crate) const PAGE: usize = 64 << 10;
@@ -117,7 +117,7 @@ impl Arena {
         for page in first..first + count {
             self.free_map[page as usize / 64].fetch_and(!(1 << (page % 64)), Ordering::Relaxed);
         }
-        let free = free - count;
+        let free = free.saturating_sub(count);
         self.header.free_pages.store(free, Ordering::Relaxed);
         self.header
             .least_free_pages
@@ -177,11 +177,22 @@ impl Arena {
         if word != 0 {
             // Half taken: nobody else knows of it. Half given back: the giver had emptied it.
             // Either way the pages end up free.
-            let (first, count) = (word >> 28 & 0xfff_ffff, word & 0xfff_ffff);
-            for page in first..first + count {
-                self.pages[page as usize]
-                    .state
-                    .store(PageState::FREE.0, Ordering::Release);
+            let (first, count) = ((word >> 28 & 0xfff_ffff) as usize, word & 0xfff_ffff);
+            let fixed = self.region_runs();
+            for (number, page) in self
+                .pages
+                .iter()
+                .enumerate()
+                .skip(first)
+                .take(count as usize)
+            {
+                let number = number as u32;
+                let in_region = fixed
+                    .iter()
+                    .any(|(first, count)| (*first..first + count).contains(&number));
+                if number >= self.first_page() && !in_region {
+                    page.state.store(PageState::FREE.0, Ordering::Release);
+                }
             }
         }
         self.rebuild_map();
@@ -189,14 +200,38 @@ impl Arena {
         self.header.pages_lock.release_of(dead)
     }
 
-    pub(crate) fn check_pages(&self, faults: &mut Vec<Fault>) {
-        let _guard = self.header.pages_lock.lock(RANK_PAGES);
-        let mut fault = |what: String| {
-            faults.push(Fault {
-                structure: "pages".into(),
-                what,
-            })
+    /// The pages of the large block that begins at `first`: as many as its run says, and hang on.
+    pub(crate) fn run_of(&self, first: u32) -> u32 {
+        let run = self.pages[first as usize].run.load(Ordering::Relaxed);
+        let tails = self.pages[first as usize + 1..]
+            .iter()
+            .take(run.saturating_sub(1) as usize)
+            .take_while(|page| page.state() == PageState::TAIL);
+        1 + tails.count() as u32
+    }
+
+    /// Every page is free again but the arena's own and those of the regions.
+    pub(crate) fn reformat_pages(&self) {
+        for page in self.pages {
+            page.state.store(PageState::FREE.0, Ordering::Relaxed);
+        }
+        for (first, count) in self.region_runs() {
+            let run = &self.pages[first as usize..][..count as usize];
+            run.iter()
+                .for_each(|page| page.state.store(PageState::TAIL.0, Ordering::Relaxed));
+            run[0].run.store(count, Ordering::Relaxed);
+            run[0].state.store(PageState::FIXED.0, Ordering::Relaxed);
+        }
+        self.header.intent.store(0, Ordering::Release);
+        self.format_pages();
+    }
+
+    pub(crate) fn check_pages(&self, checkup: &mut Checkup) {
+        let header = self.header;
+        let Some(_guard) = checkup.lock(&header.pages_lock, RANK_PAGES, "pages", 0) else {
+            return;
         };
+        let mut fault = |what: String| checkup.fault("pages", what);
         let mut free = 0;
         let mut tails_due = 0;
         for (number, page) in self.pages.iter().enumerate() {
@@ -209,6 +244,9 @@ impl Arena {
                     "page {number}: the map and the state {:#x} disagree",
                     state.0
                 ));
+            }
+            if state.is_small() && self.class_page(state).is_none() {
+                fault(format!("page {number}: no state is {:#x}", state.0));
             }
             if tails_due > 0 {
                 tails_due -= 1;
@@ -227,9 +265,22 @@ impl Arena {
                 tails_due = page.run.load(Ordering::Relaxed).saturating_sub(1);
             }
         }
+        if tails_due > 0 {
+            fault("the last run is longer than the arena".into());
+        }
         let counted = self.header.free_pages.load(Ordering::Relaxed);
         if counted != free {
             fault(format!("{counted} pages are counted free, {free} are"));
+        }
+        let hint = self.header.next_page_hint.load(Ordering::Relaxed);
+        let first = self
+            .pages
+            .iter()
+            .position(|page| page.state() == PageState::FREE);
+        if first.is_some_and(|first| hint as usize > first) {
+            fault(format!(
+                "page {first:?} is free, but looked for from {hint}"
+            ));
         }
         if self.header.intent.load(Ordering::Relaxed) != 0 {
             fault("an intent is left without a change in progress".into());
@@ -254,8 +305,9 @@ impl Arena {
 
     /// First fit. The hint is a lower bound of the first free page, kept up by single pages.
     fn find_run(&self, count: u32) -> Option<u32> {
-        let mut page = self.header.next_page_hint.load(Ordering::Relaxed);
         let end = self.pages.len() as u32;
+        let hint = self.header.next_page_hint.load(Ordering::Relaxed);
+        let mut page = if hint < end { hint } else { 0 };
         let (mut start, mut length) = (page, 0);
         let mut first_free = None;
         while page < end {

@@ -5,17 +5,19 @@
 //! is freed once no slot reads in an epoch in which it could still be seen: readers pin the epoch in
 //! their slot's word while they hold a [`View`]; a dead slot's pin is cleared by the repair.
 //!
-//! Writers (main, a control process) take the lock; readers never do.
+//! Writers (main, a control process) take the lock; readers never do. In front of the bytes is a sum of
+//! them, by which a check tells a generation that was scribbled over; one that is sound survives even
+//! the making anew of the whole heap.
 
+use crate::RepairReport;
 use crate::arena::{ArenaError, arena};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::block::{Block, State};
 use crate::heap::{Blob, OutOfMemory, Tag};
 use crate::lock::{RANK_PUBLISHED, RawLock};
-use crate::registry::{self, Structure};
+use crate::registry::{self, Checkup, Structure};
 use crate::slot::current_slot;
-use crate::{Fault, RepairReport};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A published blob and its last generations.
 #[derive(Debug, Clone, Copy)]
@@ -54,12 +56,20 @@ pub struct View {
     _pin: Pin,
 }
 
+impl View {
+    /// `None` where `word` names nothing that can be read.
+    fn new(word: u64, pin: Pin) -> Option<View> {
+        let block = arena().sound(word as u32)?;
+        (word >> 32 != 0 && block.len() >= SUM).then_some(View { block, _pin: pin })
+    }
+}
+
 impl std::ops::Deref for View {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         // SAFETY: published bytes are never written, and the pin keeps the block from being freed.
-        unsafe { self.block.bytes() }
+        unsafe { &self.block.bytes()[SUM..] }
     }
 }
 
@@ -77,8 +87,13 @@ impl Published {
         let published = Published {
             inner: Box::leak(Box::new(inner)),
         };
-        crate::lock::register(name, 1, |_| &shared.lock);
-        registry::add(Box::new(published));
+        crate::lock::register(
+            name,
+            1,
+            |_| &shared.lock,
+            move |_, dead| registry::repair_early(dead, |report| published.repair(dead, report)),
+        );
+        registry::add(published);
         Ok(published)
     }
 
@@ -102,25 +117,13 @@ impl Published {
     pub fn current(&self) -> Option<(u32, View)> {
         let pin = Pin::new();
         let word = self.inner.shared.current.load(Ordering::SeqCst);
-        (word != 0).then(|| {
-            (
-                (word >> 32) as u32,
-                View {
-                    block: Block(word as u32),
-                    _pin: pin,
-                },
-            )
-        })
+        Some(((word >> 32) as u32, View::new(word, pin)?))
     }
 
     /// A kept generation.
     pub fn get(&self, generation: u32) -> Option<View> {
         let pin = Pin::new();
-        let word = self.find(generation)?;
-        Some(View {
-            block: Block(word as u32),
-            _pin: pin,
-        })
+        View::new(self.find(generation)?, pin)
     }
 
     /// Makes a kept generation current again.
@@ -148,7 +151,7 @@ impl Published {
     }
 
     fn publish_when(&self, expected: Option<u32>, bytes: &[u8]) -> Result<u32, PublishError> {
-        let blob = Blob::from_bytes(bytes, self.inner.tag)?;
+        let blob = Blob::from_parts(&[&sum(bytes).to_le_bytes(), bytes], self.inner.tag)?;
         let shared = self.inner.shared;
         let _guard = shared.lock.lock(RANK_PUBLISHED);
         let current = self.generation();
@@ -163,12 +166,14 @@ impl Published {
         let place = self.make_place(current)?;
         let block = blob.into_block();
         let word = u64::from(generation) << 32 | u64::from(block.0);
+        shared.publishing.store(word, Ordering::Release);
         let evicted = place.swap(word, Ordering::SeqCst);
         block.set_state(State::Live);
         if evicted != 0 {
             self.stamp(evicted);
         }
         shared.current.store(word, Ordering::SeqCst);
+        shared.publishing.store(0, Ordering::Release);
         Ok(generation)
     }
 
@@ -206,10 +211,10 @@ impl Published {
             .iter()
             .find(|retired| retired.word.load(Ordering::Relaxed) == word);
         if let Some(retired) = retired {
-            retired.epoch.store(
-                arena().header.epoch.fetch_add(1, Ordering::SeqCst) + 1,
-                Ordering::Release,
-            );
+            let epoch = arena().header.epoch.fetch_add(1, Ordering::SeqCst);
+            retired
+                .epoch
+                .store(epoch.wrapping_add(1), Ordering::Release);
         }
     }
 
@@ -217,17 +222,21 @@ impl Published {
     fn reclaim(&self) {
         fence(Ordering::SeqCst);
         let pins = arena()
-            .epochs
+            .slots
             .iter()
-            .map(|pin| pin.0.load(Ordering::SeqCst));
+            .map(|line| line.epoch.load(Ordering::SeqCst));
         let oldest = pins.filter(|&pin| pin != 0).min().unwrap_or(u64::MAX);
         for retired in &self.inner.shared.retired {
             let word = retired.word.load(Ordering::Relaxed);
             if word != 0 && retired.epoch.load(Ordering::Relaxed) < oldest {
-                let block = Block(word as u32);
-                block.set_state(State::Reserved(current_slot()));
+                let block = arena().sound(word as u32);
+                if let Some(block) = block {
+                    block.set_state(State::Reserved(current_slot()));
+                }
                 retired.word.store(0, Ordering::Release);
-                arena().free(block);
+                if let Some(block) = block {
+                    arena().free(block);
+                }
             }
         }
     }
@@ -262,13 +271,55 @@ impl Published {
             .filter(|&word| word != 0)
             .map(|word| Block(word as u32))
     }
+
+    /// The block of a word whose bytes are what was published, as their sum says.
+    fn vouched(&self, word: u64) -> Option<Block> {
+        let block = arena().sound(word as u32)?;
+        // SAFETY: sound blocks can be read to their end; callers hold the lock, or are alone.
+        let (told, bytes) = unsafe { block.bytes() }.split_first_chunk::<SUM>()?;
+        let right = word >> 32 != 0 && u64::from_le_bytes(*told) == sum(bytes);
+        (right && block.tag() == self.inner.tag).then_some(block)
+    }
+
+    /// The generation to go on with where not everything can be trusted: the current one, else the
+    /// newest whose bytes are right.
+    fn survivor(&self) -> Option<u64> {
+        let shared = self.inner.shared;
+        let kept = shared.history.iter().rev();
+        let mut words: Vec<u64> = kept.map(|word| word.load(Ordering::Acquire)).collect();
+        words.sort_unstable_by(|a, b| b.cmp(a));
+        words.insert(0, shared.current.load(Ordering::Acquire));
+        words.into_iter().find(|&word| self.vouched(word).is_some())
+    }
+
+    /// `word` is current and all there is; 0: nothing is.
+    fn start_over(&self, word: u64) {
+        let shared = self.inner.shared;
+        shared.lock.wipe();
+        shared.publishing.store(0, Ordering::Release);
+        for (at, kept) in shared.history.iter().enumerate() {
+            kept.store(if at == 0 { word } else { 0 }, Ordering::SeqCst);
+        }
+        for retired in &shared.retired {
+            retired.word.store(0, Ordering::Release);
+        }
+        shared
+            .last
+            .fetch_max((word >> 32) as u32, Ordering::Relaxed);
+        shared.current.store(word, Ordering::SeqCst);
+    }
 }
 
-/// A dead process reads no more.
-pub(crate) fn clear_epoch(dead: u16) {
-    if let Some(word) = arena().epochs.get(usize::from(dead)) {
-        word.0.store(0, Ordering::SeqCst);
-    }
+/// FNV-1a, over words of eight bytes.
+fn sum(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let rest = rest.iter().map(|&byte| u64::from(byte));
+    words
+        .chain(rest)
+        .fold(0xcbf2_9ce4_8422_2325 ^ bytes.len() as u64, |sum, word| {
+            (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+        })
 }
 
 #[derive(Debug)]
@@ -285,6 +336,8 @@ struct Shared {
     current: AtomicU64,
     lock: RawLock,
     last: AtomicU32,
+    /// The generation being put in the history, until it is current.
+    publishing: AtomicU64,
     history: [AtomicU64; KEPT],
     retired: [Retired; 16],
 }
@@ -311,12 +364,11 @@ impl Pin {
             *pins = (slot, 0);
         }
         if pins.1 == 0
-            && let Some(word) = arena().epochs.get(usize::from(slot))
+            && let Some(line) = crate::slot::line(slot)
         {
-            word.0.store(
-                arena().header.epoch.load(Ordering::SeqCst) + 1,
-                Ordering::SeqCst,
-            );
+            let epoch = arena().header.epoch.load(Ordering::SeqCst);
+            line.epoch
+                .store(epoch.wrapping_add(1).max(1), Ordering::SeqCst);
             fence(Ordering::SeqCst);
         }
         pins.1 += 1;
@@ -331,8 +383,10 @@ impl Drop for Pin {
             return;
         }
         pins.1 = pins.1.saturating_sub(1);
-        if pins.1 == 0 {
-            clear_epoch(self.slot);
+        if pins.1 == 0
+            && let Some(line) = crate::slot::line(self.slot)
+        {
+            line.epoch.store(0, Ordering::SeqCst);
         }
     }
 }
@@ -360,43 +414,105 @@ impl Structure for Published {
             }
         }
         for block in self.blocks() {
-            if block.state() == State::Reserved(dead) {
+            if arena().sound(block.0).is_some() && block.state() == State::Reserved(dead) {
                 block.set_state(State::Live);
             }
+        }
+        // What is in the history has displaced another for good: its publication is completed.
+        let publishing = shared.publishing.load(Ordering::Acquire);
+        if publishing != 0 {
+            let kept = |word: &AtomicU64| word.load(Ordering::Relaxed) == publishing;
+            if shared.history.iter().any(kept) {
+                shared.current.store(publishing, Ordering::SeqCst);
+            }
+            shared.publishing.store(0, Ordering::Release);
         }
         shared.lock.release_of(dead);
         report.locks_released.push(self.inner.name.clone());
     }
 
-    fn check(&self, faults: &mut Vec<Fault>) {
-        let _guard = self.inner.shared.lock.lock(RANK_PUBLISHED);
-        let mut fault = |what| {
-            faults.push(Fault {
-                structure: self.inner.name.clone(),
-                what,
-            })
+    fn check(&self, checkup: &mut Checkup) {
+        let (name, shared) = (&self.inner.name, self.inner.shared);
+        let Some(_guard) = checkup.lock(&shared.lock, RANK_PUBLISHED, name, 0) else {
+            return;
         };
-        for block in self.blocks() {
-            if block.state() != State::Live || block.tag() != self.inner.tag {
-                fault(format!(
-                    "block {} is {:?} of {}",
-                    block.0,
-                    block.state(),
-                    block.tag().name()
-                ));
+        let history = shared
+            .history
+            .iter()
+            .map(|word| word.load(Ordering::Acquire));
+        let mut kept: Vec<u64> = history.filter(|&word| word != 0).collect();
+        let retired = shared
+            .retired
+            .iter()
+            .map(|retired| retired.word.load(Ordering::Acquire));
+        for word in kept
+            .iter()
+            .copied()
+            .chain(retired.filter(|&word| word != 0))
+        {
+            let block = Block(word as u32);
+            if self.vouched(word).is_none() {
+                let what = format!("generation {} is not what was published", word >> 32);
+                checkup.fault(name, what);
+            } else if block.state() != State::Live {
+                checkup.fault(name, format!("block {} is {:?}", block.0, block.state()));
             }
         }
-        let current = self.generation();
-        if current != 0 && self.find(current).is_none() {
-            fault(format!(
-                "the current generation {current} is not in the history"
-            ));
+        let current = shared.current.load(Ordering::Acquire);
+        if current != 0 && !kept.contains(&current) {
+            let what = format!("the current generation {} is not kept", current >> 32);
+            checkup.fault(name, what);
         }
+        kept.sort_unstable();
+        if kept.windows(2).any(|pair| pair[0] >> 32 == pair[1] >> 32) {
+            checkup.fault(name, "two generations have one number".into());
+        }
+        if shared.publishing.load(Ordering::Acquire) != 0 {
+            checkup.fault(name, "a publication is left unfinished".into());
+        }
+    }
+
+    fn forget(&self) -> String {
+        let name = &self.inner.name;
+        let survivor = self.survivor();
+        if let Some(block) = survivor.and_then(|word| self.vouched(word)) {
+            block.set_state(State::Live);
+        }
+        self.start_over(survivor.unwrap_or(0));
+        match survivor {
+            Some(word) => format!("{name}: generation {} kept", word >> 32),
+            None => format!("{name}: empty"),
+        }
+    }
+
+    fn reach(&self, visit: &mut dyn FnMut(Block)) {
+        self.blocks().for_each(visit);
+    }
+
+    fn save(&self) -> Option<(u32, Vec<u8>)> {
+        let word = self.survivor()?;
+        let block = self.vouched(word)?;
+        // SAFETY: vouched for, and nobody else runs.
+        let bytes = unsafe { block.bytes() };
+        Some(((word >> 32) as u32, bytes[SUM..].to_vec()))
+    }
+
+    fn restore(&self, generation: u32, bytes: &[u8]) -> bool {
+        let parts = [&sum(bytes).to_le_bytes()[..], bytes];
+        let Ok(blob) = Blob::from_parts(&parts, self.inner.tag) else {
+            return false;
+        };
+        let block = blob.into_block();
+        block.set_state(State::Live);
+        self.start_over(u64::from(generation) << 32 | u64::from(block.0));
+        true
     }
 }
 
 static PINS: Mutex<(u16, u32)> = Mutex::new((0, 0));
 
+/// Bytes of the sum in front of a generation.
+const SUM: usize = 8;
 const KEPT: usize = 8;
 const NOT_STAMPED: u64 = u64::MAX;
 
@@ -436,8 +552,8 @@ mod tests {
         assert_eq!(&view[..], b"route 13");
         drop(view);
         script.publish(b"free again").unwrap();
-        let mut faults = Vec::new();
-        script.check(&mut faults);
-        assert!(faults.is_empty(), "{faults:?}");
+        let mut checkup = Checkup::new();
+        script.check(&mut checkup);
+        assert_eq!(checkup.into_faults(), []);
     }
 }

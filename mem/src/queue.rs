@@ -5,14 +5,14 @@
 //! move past it; after a death under the lock whatever is between head and tail is live again. A
 //! blob popped by a process that then dies goes with it.
 
+use crate::RepairReport;
 use crate::arena::{ArenaError, arena};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::block::{Block, State};
 use crate::heap::{Blob, Ref};
 use crate::lock::{RANK_QUEUE, RawLock};
-use crate::registry::{self, Structure};
+use crate::registry::{self, Checkup, Structure};
 use crate::slot::current_slot;
-use crate::{Fault, RepairReport};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A shared queue.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +38,13 @@ impl Queue {
                 ring,
             })),
         };
-        crate::lock::register(name, 1, |_| &shared.lock);
-        registry::add(Box::new(queue));
+        crate::lock::register(
+            name,
+            1,
+            |_| &shared.lock,
+            move |_, dead| registry::repair_early(dead, |report| queue.repair(dead, report)),
+        );
+        registry::add(queue);
         Ok(queue)
     }
 
@@ -48,7 +53,8 @@ impl Queue {
         let shared = self.inner.shared;
         let _guard = shared.lock.lock(RANK_QUEUE);
         let (head, tail) = self.ends();
-        if (tail - head) as usize >= self.inner.ring.len() {
+        // Ends that cannot be are as good as full.
+        if tail < head || tail - head >= self.inner.ring.len() as u64 {
             return Err(blob);
         }
         self.place(tail)
@@ -66,14 +72,20 @@ impl Queue {
         }
         let shared = self.inner.shared;
         let _guard = shared.lock.lock(RANK_QUEUE);
-        let (head, tail) = self.ends();
-        if head == tail {
-            return None;
+        let (mut head, tail) = self.ends();
+        while head < tail {
+            let block = self.block_at(head);
+            if let Some(block) = block {
+                block.set_state(State::Reserved(current_slot()));
+            }
+            head += 1;
+            shared.head.store(head, Ordering::Release);
+            // An entry that is no blob is passed over.
+            if let Some(block) = block {
+                return Some(Blob::own(block));
+            }
         }
-        let block = self.block_at(head)?;
-        block.set_state(State::Reserved(current_slot()));
-        shared.head.store(head + 1, Ordering::Release);
-        Some(Blob::own(block))
+        None
     }
 
     /// How many blobs wait.
@@ -102,7 +114,28 @@ impl Queue {
     }
 
     fn block_at(&self, at: u64) -> Option<Block> {
-        arena().find(Ref::from_bits(self.place(at).load(Ordering::Relaxed)))
+        let name = Ref::from_bits(self.place(at).load(Ordering::Relaxed));
+        arena().find(name).and_then(|block| arena().sound(block.0))
+    }
+
+    /// The places between head and tail; none where these cannot be.
+    fn entries(&self) -> std::ops::Range<u64> {
+        let (head, tail) = self.ends();
+        match tail.checked_sub(head) {
+            Some(waiting) if waiting <= self.inner.ring.len() as u64 => head..tail,
+            _ => 0..0,
+        }
+    }
+
+    /// What waits, the oldest first. For tests.
+    #[cfg(feature = "kill-points")]
+    pub fn contents(&self) -> Vec<Vec<u8>> {
+        let _guard = self.inner.shared.lock.lock(RANK_QUEUE);
+        self.entries()
+            .filter_map(|at| self.block_at(at))
+            // SAFETY: what is in the ring is only taken under the lock.
+            .map(|block| unsafe { block.bytes() }.to_vec())
+            .collect()
     }
 }
 
@@ -131,11 +164,8 @@ impl Structure for Queue {
         if lock.owner() != Some(dead) {
             return;
         }
-        let (head, tail) = self.ends();
-        for at in head..tail {
-            if let Some(block) = self.block_at(at)
-                && block.state() == State::Reserved(dead)
-            {
+        for block in self.entries().filter_map(|at| self.block_at(at)) {
+            if block.state() == State::Reserved(dead) {
                 block.set_state(State::Live);
             }
         }
@@ -143,29 +173,39 @@ impl Structure for Queue {
         report.locks_released.push(self.inner.name.clone());
     }
 
-    fn check(&self, faults: &mut Vec<Fault>) {
-        let _guard = self.inner.shared.lock.lock(RANK_QUEUE);
-        let (head, tail) = self.ends();
-        let mut fault = |what| {
-            faults.push(Fault {
-                structure: self.inner.name.clone(),
-                what,
-            })
+    fn check(&self, checkup: &mut Checkup) {
+        let (name, shared) = (&self.inner.name, self.inner.shared);
+        let Some(_guard) = checkup.lock(&shared.lock, RANK_QUEUE, name, 0) else {
+            return;
         };
-        if tail < head || tail - head > self.inner.ring.len() as u64 {
-            return fault(format!(
-                "head {head} and tail {tail} in a ring of {}",
-                self.inner.ring.len()
-            ));
+        let (head, tail) = self.ends();
+        if self.entries() != (head..tail) {
+            let capacity = self.capacity();
+            checkup.fault(
+                name,
+                format!("head {head} and tail {tail} in a ring of {capacity}"),
+            );
         }
-        for at in head..tail {
-            if self.block_at(at).map(Block::state) != Some(State::Live) {
-                fault(format!(
-                    "entry {at} is {:?}",
-                    self.block_at(at).map(Block::state)
-                ));
+        for at in self.entries() {
+            let state = self.block_at(at).map(Block::state);
+            if state != Some(State::Live) {
+                checkup.fault(name, format!("entry {at} is {state:?}"));
             }
         }
+    }
+
+    fn forget(&self) -> String {
+        let shared = self.inner.shared;
+        shared.lock.wipe();
+        shared.head.store(0, Ordering::Relaxed);
+        shared.tail.store(0, Ordering::Release);
+        format!("{}: empty", self.inner.name)
+    }
+
+    fn reach(&self, visit: &mut dyn FnMut(Block)) {
+        self.entries()
+            .filter_map(|at| self.block_at(at))
+            .for_each(visit);
     }
 }
 

@@ -1,14 +1,28 @@
-//! All structures ever created, so that a repair or a check misses none.
+//! All structures ever created, so that a repair, a check or a reset misses none.
 //!
 //! The list is process-private: main creates structures before the first fork, and is the one that
-//! repairs.
+//! repairs. There are three remedies, each for what the one before cannot make good:
+//!
+//! 1. [`repair_all`] after each death, online: nothing published is lost.
+//! 2. [`reset`] of a structure that is broken beyond repair, with everybody else stopped: it is empty
+//!    afterwards, the others are as before.
+//! 3. [`rebuild`] where the heap itself is broken: everything is empty but plain words and counters,
+//!    and the current generation of each published blob.
+//!
+//! Checks and remedies are total: whatever bytes they find, they come to an end without touching
+//! anything outside of the arena.
 
 use crate::arena::arena;
+use crate::block::{Block, State};
+use crate::lock::{LockGuard, Rank, RawLock};
+use crate::slot::current_slot;
+use crate::wheel::monotonic_ms;
 use crate::{Fault, RepairReport};
+use std::collections::HashSet;
 use std::sync::Mutex;
 
-/// A structure in shared memory that can be checked, and repaired after a death.
-pub(crate) trait Structure: Send {
+/// A structure in shared memory that can be checked, repaired after a death, and emptied.
+pub(crate) trait Structure: Send + Sync {
     /// The name given at creation.
     fn name(&self) -> &str;
 
@@ -16,12 +30,76 @@ pub(crate) trait Structure: Send {
     /// the locks `dead` held. What it had reserved and is not reachable is swept afterwards.
     fn repair(&self, dead: u16, report: &mut RepairReport);
 
-    /// Adds each broken invariant to `faults`.
-    fn check(&self, faults: &mut Vec<Fault>);
+    /// Adds each broken invariant to the checkup.
+    fn check(&self, checkup: &mut Checkup);
+
+    /// Empties it whatever it holds, locks included, without looking at its blocks. Keeps what it can
+    /// vouch for, and says what.
+    fn forget(&self) -> String;
+
+    /// Visits each block that hangs in it, as far as it can be followed.
+    fn reach(&self, visit: &mut dyn FnMut(Block));
+
+    /// The bytes that survive a [`rebuild`], with their generation: of published blobs only.
+    fn save(&self) -> Option<(u32, Vec<u8>)> {
+        None
+    }
+
+    /// Puts back what [`Structure::save`] gave.
+    fn restore(&self, _generation: u32, _bytes: &[u8]) -> bool {
+        false
+    }
+}
+
+/// A walk over all structures that looks for faults, and the time it may take.
+pub(crate) struct Checkup {
+    faults: Vec<Fault>,
+    deadline: u64,
+}
+
+impl Checkup {
+    pub fn new() -> Checkup {
+        Checkup {
+            faults: Vec::new(),
+            deadline: monotonic_ms() + PATIENCE_MS,
+        }
+    }
+
+    pub fn fault(&mut self, structure: &str, what: String) {
+        if self.faults.len() < MAX_FAULTS {
+            let structure = structure.to_owned();
+            self.faults.push(Fault { structure, what });
+        }
+    }
+
+    /// Locks what is to be looked at. `None`, and a fault, where the lock cannot be had in time.
+    pub fn lock<'a>(
+        &mut self,
+        lock: &'a RawLock,
+        rank: Rank,
+        structure: &str,
+        index: usize,
+    ) -> Option<LockGuard<'a>> {
+        let guard = lock.lock_until(rank, self.deadline);
+        if guard.is_none() {
+            let holder = lock
+                .owner()
+                .map_or("nobody".into(), |slot| format!("{slot}"));
+            self.fault(
+                structure,
+                format!("lock {index} could not be had: slot {holder} holds it"),
+            );
+        }
+        guard
+    }
+
+    pub fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
 }
 
 /// Repairs after the death of the process that was `dead_slot`. By main, before the slot is given
-/// to another process; safe while all others go on working.
+/// to another process; safe while all others go on working, or die.
 pub fn repair_all(dead_slot: u16) -> RepairReport {
     let arena = arena();
     let mut report = RepairReport {
@@ -38,48 +116,148 @@ pub fn repair_all(dead_slot: u16) -> RepairReport {
     for _ in 0..arena.repair_heaps(dead_slot) {
         report.locks_released.push("heap".into());
     }
-    let structures = STRUCTURES
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    for structure in structures.iter() {
+    for structure in all() {
         structure.repair(dead_slot, &mut report);
     }
-    drop(structures);
-    crate::published::clear_epoch(dead_slot);
+    if let Some(line) = crate::slot::line(dead_slot) {
+        line.clear();
+    }
     (report.blocks_freed, report.bytes_freed) = arena.sweep(dead_slot);
+    let mut early = EARLY
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    early.retain_mut(|done| {
+        if done.slot == dead_slot {
+            report.locks_released.append(&mut done.locks_released);
+            report.faults.append(&mut done.faults);
+        }
+        done.slot != dead_slot
+    });
     report
 }
 
-/// Checks every invariant of every structure, online: locks are taken one at a time, briefly.
+/// Checks every invariant of every structure, online: locks are taken one at a time, briefly. Ends
+/// whatever the arena holds: a lock that cannot be had within a second is a fault, like any other
+/// garbage. At most a thousand faults are told.
 pub fn check_all() -> Vec<Fault> {
-    let mut faults = Vec::new();
-    arena().check_pages(&mut faults);
-    arena().check_heaps(&mut faults);
-    let structures = STRUCTURES
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    for structure in structures.iter() {
-        structure.check(&mut faults);
+    let mut checkup = Checkup::new();
+    arena().check_pages(&mut checkup);
+    arena().check_heaps(&mut checkup);
+    for structure in all() {
+        structure.check(&mut checkup);
     }
-    faults
+    checkup.into_faults()
+}
+
+/// Empties the structures of these names whatever they hold, locks included, and frees what then
+/// hangs nowhere. Of a published blob the current generation is kept if it is sound. One line per
+/// structure says what became of it.
+///
+/// By main, while no other process is inside shared memory nor will go on inside it: they are dead
+/// and [repaired](repair_all), or not yet forked.
+pub fn reset(names: &[&str]) -> Vec<String> {
+    let wanted = |structure: &&&dyn Structure| names.contains(&structure.name());
+    let told = all()
+        .iter()
+        .filter(wanted)
+        .map(|structure| structure.forget())
+        .collect();
+    arena().relist_all();
+    free_unreachable();
+    told
+}
+
+/// The last resort: makes the whole heap anew, whatever the arena holds. Everything is empty afterwards
+/// but plain words and counters, and the current generation of each published blob, if it is sound. One
+/// line per structure says what became of it. By main, as [`reset`].
+pub fn rebuild() -> Vec<String> {
+    let structures = all();
+    let saved: Vec<_> = structures
+        .iter()
+        .map(|structure| structure.save())
+        .collect();
+    let mut told: Vec<String> = structures
+        .iter()
+        .map(|structure| structure.forget())
+        .collect();
+    crate::lock::wipe_all();
+    arena().rebuild_heap();
+    for ((structure, saved), told) in structures.iter().zip(saved).zip(&mut told) {
+        structure.forget();
+        if let Some((generation, bytes)) = saved
+            && !structure.restore(generation, &bytes)
+        {
+            *told = format!(
+                "{}: generation {generation} lost, no room",
+                structure.name()
+            );
+        }
+    }
+    told
 }
 
 /// The names of all structures, in the order of creation.
 pub fn structures() -> Vec<String> {
-    let structures = STRUCTURES
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    structures
+    all()
         .iter()
         .map(|structure| structure.name().to_owned())
         .collect()
 }
 
-pub(crate) fn add(structure: Box<dyn Structure>) {
+pub(crate) fn add(structure: impl Structure + 'static) {
     STRUCTURES
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
-        .push(structure);
+        .push(Box::leak(Box::new(structure)));
 }
 
-static STRUCTURES: Mutex<Vec<Box<dyn Structure>>> = Mutex::new(Vec::new());
+/// Repairs what one lock of a dead holder protects, ahead of the rest: see [`crate::lock`].
+pub(crate) fn repair_early(dead: u16, repair: impl FnOnce(&mut RepairReport)) {
+    let mut report = RepairReport {
+        slot: dead,
+        ..RepairReport::default()
+    };
+    repair(&mut report);
+    EARLY
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .push(report);
+}
+
+/// Frees what is taken but hangs in no structure and was not let go under its name. Only while everybody else stands still.
+fn free_unreachable() {
+    let arena = arena();
+    let mut reached = HashSet::new();
+    for structure in all() {
+        structure.reach(&mut |block| {
+            reached.insert(block);
+        });
+    }
+    let mine = State::Reserved(current_slot());
+    let mut lost = Vec::new();
+    arena.for_each_block(|block, state| {
+        let kept = state == mine || state == State::Loose;
+        let kept = kept && arena.sound(block.0).is_some();
+        if !kept && !reached.contains(&block) {
+            lost.push(block);
+        }
+    });
+    for block in lost {
+        block.set_state(mine);
+        arena.free(block);
+    }
+}
+
+fn all() -> Vec<&'static dyn Structure> {
+    STRUCTURES
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .clone()
+}
+
+static STRUCTURES: Mutex<Vec<&'static dyn Structure>> = Mutex::new(Vec::new());
+/// What was repaired before its slot's turn came.
+static EARLY: Mutex<Vec<RepairReport>> = Mutex::new(Vec::new());
+
+const PATIENCE_MS: u64 = 1_000;
+const MAX_FAULTS: usize = 1_000;

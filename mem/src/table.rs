@@ -16,15 +16,14 @@
 //! table created later, never of an earlier one or a second bucket of the same.
 
 use crate::arena::{ArenaError, arena};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::block::{Block, RECORD, State};
 use crate::heap::{Blob, OutOfMemory, Ref, Tag, reserve_allowed};
 use crate::lock::{LockGuard, RANK_TABLE_FIRST, RANK_TABLE_LAST, Rank, RawLock};
-use crate::registry::{self, Structure};
+use crate::registry;
 use crate::slot::current_slot;
-use crate::{Fault, RepairReport};
 use smallvec::SmallVec;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A shared hash table; the handle is valid in every process forked after the creation.
 #[derive(Debug, Clone, Copy)]
@@ -184,9 +183,17 @@ impl Table {
             tag,
             rank,
         }));
-        crate::lock::register(name, count, |at| &buckets[at].lock);
-        registry::add(Box::new(Table { inner }));
-        Ok(Table { inner })
+        let table = Table { inner };
+        crate::lock::register(
+            name,
+            count,
+            |at| &buckets[at].lock,
+            move |at, dead| {
+                registry::repair_early(dead, |report| table.repair_bucket(at, dead, report));
+            },
+        );
+        registry::add(table);
+        Ok(table)
     }
 
     /// The name given at creation.
@@ -518,121 +525,6 @@ struct Bucket {
     count: AtomicU32,
 }
 
-impl Structure for Table {
-    fn name(&self) -> &str {
-        &self.inner.name
-    }
-
-    fn repair(&self, dead: u16, report: &mut RepairReport) {
-        for (number, bucket) in self.inner.buckets.iter().enumerate() {
-            if bucket.lock.owner() != Some(dead) {
-                continue;
-            }
-            let mut count = 0;
-            let bound = arena().size() / 32;
-            for block in chain(bucket).take(bound) {
-                revive(block, dead);
-                child_blocks(block).for_each(|child| revive(child, dead));
-                count += 1;
-            }
-            bucket.count.store(count, Ordering::Relaxed);
-            if self.check_bucket(bucket, number, &mut report.faults) {
-                bucket.lock.release_of(dead);
-            } else {
-                // Not to be trusted: the bucket's entries are lost, the table goes on.
-                bucket.head.store(0, Ordering::Release);
-                bucket.count.store(0, Ordering::Relaxed);
-                bucket.lock.release_of(dead);
-            }
-            report
-                .locks_released
-                .push(format!("{}[{number}]", self.inner.name));
-        }
-    }
-
-    fn check(&self, faults: &mut Vec<Fault>) {
-        for (number, bucket) in self.inner.buckets.iter().enumerate() {
-            if bucket.head.load(Ordering::Relaxed) == 0 && bucket.count.load(Ordering::Relaxed) == 0
-            {
-                continue;
-            }
-            let _guard = bucket.lock.lock(self.inner.rank);
-            self.check_bucket(bucket, number, faults);
-        }
-    }
-}
-
-impl Table {
-    fn check_bucket(
-        &self,
-        bucket: &'static Bucket,
-        number: usize,
-        faults: &mut Vec<Fault>,
-    ) -> bool {
-        let before = faults.len();
-        let mut fault = |what: String| {
-            faults.push(Fault {
-                structure: self.inner.name.clone(),
-                what: format!("bucket {number}: {what}"),
-            });
-        };
-        let last_id = bucket.last_id.load(Ordering::Relaxed);
-        let counted = bucket.count.load(Ordering::Relaxed);
-        let mut count = 0;
-        let mut link = bucket.head.load(Ordering::Relaxed);
-        while link != 0 {
-            let Some(block) = arena().plausible(link) else {
-                fault(format!("a link leads to {link}, where no block is"));
-                break;
-            };
-            if block.state() != State::Live || block.tag() != self.inner.tag {
-                fault(format!(
-                    "record {link} is {:?} of {}",
-                    block.state(),
-                    block.tag().name()
-                ));
-                break;
-            }
-            if block.id().load(Ordering::Relaxed) == 0 {
-                fault(format!("record {link} has no id (the last is {last_id})"));
-            }
-            for (at, bits) in block.children().iter().enumerate() {
-                let child = arena().find(Ref::from_bits(bits.load(Ordering::Relaxed)));
-                if child.map(Block::state) != Some(State::Live) {
-                    fault(format!(
-                        "child {at} of record {link} is {:?}",
-                        child.map(Block::state)
-                    ));
-                }
-            }
-            count += 1;
-            if count > counted {
-                fault(format!(
-                    "{counted} records are counted, but more are linked"
-                ));
-                break;
-            }
-            link = block.link().load(Ordering::Relaxed);
-        }
-        if count < counted {
-            fault(format!("{counted} records are counted, {count} are linked"));
-        }
-        faults.len() == before
-    }
-}
-
-fn chain(bucket: &'static Bucket) -> impl Iterator<Item = Block> {
-    let mut link = bucket.head.load(Ordering::Acquire);
-    std::iter::from_fn(move || {
-        let block = Block(link);
-        if link == 0 {
-            return None;
-        }
-        link = block.link().load(Ordering::Relaxed);
-        Some(block)
-    })
-}
-
 fn child_blocks(block: Block) -> impl Iterator<Item = Block> {
     block
         .children()
@@ -640,7 +532,6 @@ fn child_blocks(block: Block) -> impl Iterator<Item = Block> {
         .filter_map(|bits| arena().find(Ref::from_bits(bits.load(Ordering::Relaxed))))
 }
 
-/// For each child of `old`, whether `children` keeps it; an error if one keeps what is not there.
 /// Which children of a record are kept: a bit for each.
 #[derive(Default)]
 struct Kept([u64; 4]);
@@ -657,6 +548,7 @@ impl Kept {
     }
 }
 
+/// For each child of `old`, whether `children` keeps it; an error if one keeps what is not there.
 fn kept_children(old: Block, children: &[Child]) -> Result<Kept, TableError> {
     let mut kept = Kept::default();
     for (at, child) in children.iter().enumerate() {
@@ -675,162 +567,11 @@ fn kept_children(old: Block, children: &[Child]) -> Result<Kept, TableError> {
     Ok(kept)
 }
 
-/// What a dead slot had marked as its own but is reachable is live.
-fn revive(block: Block, dead: u16) {
-    if block.state() == State::Reserved(dead) {
-        block.set_state(State::Live);
-    }
-}
-
 const MAX_CHILDREN: usize = 255;
 const MAX_WORDS: usize = 8;
 
 static NEXT_RANK: AtomicU32 = AtomicU32::new(RANK_TABLE_FIRST as u32);
 
+mod repair;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn table(name: &str) -> Table {
-        crate::init_for_tests();
-        Table::create(name, 16, Tag::register(name)).unwrap()
-    }
-
-    fn blob(bytes: &[u8]) -> Blob {
-        Blob::from_bytes(bytes, Tag::register("table-child")).unwrap()
-    }
-
-    #[test]
-    fn an_entry_keeps_its_name_across_replace() {
-        let table = table("t:replace");
-        let id = table
-            .lock(7)
-            .insert(
-                &[b"contact ", b"one"],
-                vec![blob(b"uri"), blob(b"path")],
-                &[41],
-            )
-            .unwrap();
-        let mut guard = table.lock_node(id).unwrap();
-        let view = guard.get(id).unwrap();
-        assert_eq!(
-            (view.bytes(), view.child(0), view.child(1)),
-            (&b"contact one"[..], Some(&b"uri"[..]), Some(&b"path"[..]))
-        );
-        view.words()[0].fetch_add(1, Ordering::Relaxed);
-        let (uri, path) = (view.child_ref(0).unwrap(), view.child_ref(1).unwrap());
-        let bad = guard.replace(
-            id,
-            &[b"x"],
-            vec![Child::Keep(Ref {
-                index: 1,
-                generation: 1,
-            })],
-        );
-        assert!(matches!(bad, Err(TableError::BadChild(0))));
-        guard
-            .replace(
-                id,
-                &[b"two"],
-                vec![Child::New(blob(b"new")), Child::Keep(uri)],
-            )
-            .unwrap();
-        let view = guard.get(id).unwrap();
-        assert_eq!(
-            (view.bytes(), view.child(0), view.child(1)),
-            (&b"two"[..], Some(&b"new"[..]), Some(&b"uri"[..]))
-        );
-        assert_eq!(view.words()[0].load(Ordering::Relaxed), 42);
-        assert!(
-            arena().find(path).is_none(),
-            "a child that was not kept is freed"
-        );
-        assert!(guard.remove(id));
-        assert!(!guard.remove(id));
-        assert!(arena().find(uri).is_none());
-        drop(guard);
-        assert!(table.lock_node(id).is_none());
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Insert(u32, Vec<u8>, Vec<Vec<u8>>),
-        Replace(usize, Vec<u8>, bool),
-        Remove(usize),
-        Clear,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let bytes = || proptest::collection::vec(any::<u8>(), 0..400);
-        prop_oneof![
-            6 => (any::<u32>(), bytes(), proptest::collection::vec(bytes(), 0..4))
-                .prop_map(|(hash, bytes, children)| Step::Insert(hash, bytes, children)),
-            4 => (any::<usize>(), bytes(), any::<bool>()).prop_map(|(at, bytes, keep)| Step::Replace(at, bytes, keep)),
-            4 => any::<usize>().prop_map(Step::Remove),
-            1 => Just(Step::Clear),
-        ]
-    }
-
-    type Model = Vec<(NodeId, Vec<u8>, Vec<Vec<u8>>)>;
-
-    fn apply(table: Table, model: &mut Model, step: Step) {
-        match step {
-            Step::Insert(hash, bytes, children) => {
-                let blobs = children.iter().map(|child| blob(child)).collect();
-                let id = table.lock(hash).insert(&[&bytes], blobs, &[]).unwrap();
-                model.push((id, bytes, children));
-            }
-            Step::Replace(at, bytes, keep) if !model.is_empty() => {
-                let at = at % model.len();
-                let (id, old, children) = &mut model[at];
-                let mut guard = table.lock_node(*id).unwrap();
-                let kept = if keep { children.len() } else { 0 };
-                children.truncate(kept);
-                let mut new: Vec<Child> = (0..kept)
-                    .map(|i| Child::Keep(guard.get(*id).unwrap().child_ref(i).unwrap()))
-                    .collect();
-                new.push(Child::New(blob(b"fresh")));
-                children.push(b"fresh".to_vec());
-                guard.replace(*id, &[&bytes], new).unwrap();
-                *old = bytes;
-            }
-            Step::Remove(at) if !model.is_empty() => {
-                let (id, ..) = model.swap_remove(at % model.len());
-                assert!(table.lock(id.bucket).remove(id));
-            }
-            Step::Clear => {
-                table.clear();
-                model.clear();
-            }
-            _ => {}
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn a_table_is_what_the_model_says(steps in proptest::collection::vec(step(), 1..120)) {
-            static TABLE: std::sync::OnceLock<Table> = std::sync::OnceLock::new();
-            let table = *TABLE.get_or_init(|| self::table("t:model"));
-            table.clear();
-            let mut model = Model::new();
-            for step in steps {
-                apply(table, &mut model, step);
-            }
-            prop_assert_eq!(table.len(), model.len());
-            for (id, bytes, children) in &model {
-                let guard = table.lock_node(*id).unwrap();
-                let view = guard.get(*id).unwrap();
-                prop_assert_eq!(view.bytes(), &bytes[..]);
-                prop_assert_eq!(view.children_len(), children.len());
-                for (i, child) in children.iter().enumerate() {
-                    prop_assert_eq!(view.child(i).unwrap(), &child[..]);
-                }
-            }
-            let mut faults = Vec::new();
-            table.check(&mut faults);
-            prop_assert!(faults.is_empty(), "{:?}", faults);
-        }
-    }
-}
+mod tests;

@@ -15,13 +15,14 @@
 //! list concerned, so the repair looks into that one list only.
 
 use crate::arena::{ArenaError, arena};
+use crate::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::block::{Block, State};
 use crate::heap::{OutOfMemory, Tag, reserve_allowed};
 use crate::lock::{RANK_WHEEL, RawLock};
-use crate::registry::{self, Structure};
+use crate::registry::{self, Checkup, Structure};
 use crate::slot::current_slot;
 use crate::{Fault, RepairReport};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::HashSet;
 
 /// A shared timer wheel.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +56,13 @@ impl Wheel {
         let wheel = Wheel {
             inner: Box::leak(Box::new(inner)),
         };
-        crate::lock::register(name, 1, |_| &shared.lock);
-        registry::add(Box::new(wheel));
+        crate::lock::register(
+            name,
+            1,
+            |_| &shared.lock,
+            move |_, dead| registry::repair_early(dead, |report| wheel.repair(dead, report)),
+        );
+        registry::add(wheel);
         Ok(wheel)
     }
 
@@ -83,9 +89,10 @@ impl Wheel {
         let now = now_ms / self.inner.tick_ms;
         let cursor = &self.inner.shared.cursor;
         let mut tick = cursor.load(Ordering::SeqCst);
-        if now.saturating_sub(tick) >= self.inner.ticks {
-            // After a long stop one turn is enough: it visits every list.
-            tick = now - self.inner.ticks + 1;
+        if tick > now || now - tick >= self.inner.ticks {
+            // After a long stop, or where the tick is garbage (clocks do not go back), one turn is
+            // enough: it visits every list.
+            tick = now.saturating_sub(self.inner.ticks - 1);
             cursor.store(tick, Ordering::SeqCst);
         }
         let mut delivered = self.drain(self.late_list(), now, max, &mut deliver);
@@ -157,7 +164,7 @@ impl Wheel {
 
     fn new_entry(&self, due_ms: u64, payload: [u64; 3]) -> Result<Block, OutOfMemory> {
         let block = arena()
-            .alloc(40, self.inner.tag, reserve_allowed())?
+            .alloc(ENTRY_BYTES, self.inner.tag, reserve_allowed())?
             .into_block();
         let values = [0, due_ms, payload[0], payload[1], payload[2]];
         for (word, value) in block.fixed::<5>().iter().zip(values) {
@@ -170,6 +177,7 @@ impl Wheel {
     fn push(&self, block: Block, list: Option<usize>) -> (u64, usize) {
         let [link, due, ..] = block.fixed::<5>();
         let cursor = self.inner.shared.cursor.load(Ordering::SeqCst);
+        let cursor = cursor.min(u64::MAX - self.inner.ticks);
         let tick = self
             .tick_of(due.load(Ordering::Relaxed))
             .clamp(cursor + 1, cursor + self.inner.ticks - 1);
@@ -204,7 +212,15 @@ impl Wheel {
         loop {
             let block = match head.load(Ordering::SeqCst) {
                 0 => return None,
-                index => Block(index),
+                index => match self.entry(index) {
+                    Some(block) => block,
+                    None => {
+                        // What hangs behind garbage is lost; the list goes on.
+                        let _ =
+                            head.compare_exchange(index, 0, Ordering::SeqCst, Ordering::Relaxed);
+                        continue;
+                    }
+                },
             };
             self.my_pending()
                 .pop
@@ -241,6 +257,28 @@ impl Wheel {
         &self.inner.pending[usize::from(current_slot()).min(self.inner.pending.len() - 1)]
     }
 
+    /// The entry at `index`, if one is there.
+    fn entry(&self, index: u32) -> Option<Block> {
+        let block = arena().plausible(index)?;
+        let fits = block.len() == ENTRY_BYTES && arena().room(block) >= ENTRY_BYTES;
+        let fits = fits && arena().is_taken(block);
+        (fits && block.tag() == self.inner.tag).then_some(block)
+    }
+
+    /// What waits: due time and payload. For tests.
+    #[cfg(feature = "kill-points")]
+    pub fn contents(&self) -> Vec<(u64, [u64; 3])> {
+        let _guard = self.inner.shared.lock.lock(RANK_WHEEL);
+        let blocks = (0..self.inner.lists.len()).flat_map(|list| self.blocks_of(list));
+        blocks
+            .map(|block| {
+                let [_, due, a, b, c] = block.fixed::<5>();
+                let payload = [a, b, c].map(|word| word.load(Ordering::Relaxed));
+                (due.load(Ordering::Relaxed), payload)
+            })
+            .collect()
+    }
+
     fn contains(&self, list: usize, wanted: Block) -> bool {
         self.blocks_of(list).any(|block| block == wanted)
     }
@@ -253,7 +291,7 @@ impl Wheel {
             if link == 0 {
                 return None;
             }
-            let block = arena().plausible(link)?;
+            let block = self.entry(link)?;
             link = block.fixed::<5>()[0].load(Ordering::Relaxed) as u32;
             Some(block)
         })
@@ -290,7 +328,7 @@ struct Shared {
     lock: RawLock,
     /// The tick whose list the timer process works on: new entries go behind it.
     cursor: AtomicU64,
-    count: std::sync::atomic::AtomicI64,
+    count: AtomicI64,
 }
 
 /// What one slot is doing to the wheel: list << 32 | block, or 0.
@@ -315,12 +353,24 @@ impl Structure for Wheel {
         let mut again = None;
         {
             // Either the dead slot's lock keeps the lists from shrinking, or our own does.
-            let _guard = (!held).then(|| shared.lock.lock(RANK_WHEEL));
+            let deadline = monotonic_ms() + PATIENCE_MS;
+            let guard = (!held).then(|| shared.lock.lock_until(RANK_WHEEL, deadline));
+            if guard.as_ref().is_some_and(Option::is_none) {
+                let holder = shared.lock.owner();
+                report.faults.push(Fault {
+                    structure: self.inner.name.clone(),
+                    what: format!("not repaired: slot {holder:?} does not let go of the lock"),
+                });
+                return;
+            }
             for word in [&pending.push, &pending.pop] {
                 let Some((list, block)) = unpack(word.load(Ordering::Acquire)) else {
                     continue;
                 };
-                if list >= self.inner.lists.len() || block.state() != State::Reserved(dead) {
+                if list >= self.inner.lists.len()
+                    || self.entry(block.0).is_none()
+                    || block.state() != State::Reserved(dead)
+                {
                     continue;
                 }
                 if self.contains(list, block) {
@@ -349,24 +399,51 @@ impl Structure for Wheel {
         }
     }
 
-    fn check(&self, faults: &mut Vec<Fault>) {
-        let _guard = self.inner.shared.lock.lock(RANK_WHEEL);
-        for list in 0..self.inner.lists.len() {
-            for block in self.blocks_of(list) {
-                if block.tag() != self.inner.tag || block.state() == State::Free {
-                    let what = format!(
-                        "list {list}: block {} is {:?} of {}",
-                        block.0,
-                        block.state(),
-                        block.tag().name()
+    fn check(&self, checkup: &mut Checkup) {
+        let (name, shared) = (&self.inner.name, self.inner.shared);
+        let Some(_guard) = checkup.lock(&shared.lock, RANK_WHEEL, name, 0) else {
+            return;
+        };
+        let mut seen = HashSet::new();
+        for (list, head) in self.inner.lists.iter().enumerate() {
+            let mut link = head.load(Ordering::SeqCst);
+            while link != 0 {
+                let entry = self.entry(link).filter(|_| seen.insert(link));
+                let Some(block) = entry.filter(|block| block.state() != State::Free) else {
+                    checkup.fault(
+                        name,
+                        format!("list {list} leads to {link}: no entry of its"),
                     );
-                    faults.push(Fault {
-                        structure: self.inner.name.clone(),
-                        what,
-                    });
                     break;
-                }
+                };
+                link = block.fixed::<5>()[0].load(Ordering::Relaxed) as u32;
             }
+        }
+    }
+
+    fn forget(&self) -> String {
+        let Inner {
+            shared,
+            lists,
+            pending,
+            ..
+        } = self.inner;
+        shared.lock.wipe();
+        for list in *lists {
+            list.store(0, Ordering::SeqCst);
+        }
+        for pending in *pending {
+            pending.push.store(0, Ordering::Release);
+            pending.pop.store(0, Ordering::Release);
+        }
+        shared.cursor.store(0, Ordering::SeqCst);
+        shared.count.store(0, Ordering::Relaxed);
+        format!("{}: empty", self.inner.name)
+    }
+
+    fn reach(&self, visit: &mut dyn FnMut(Block)) {
+        for list in 0..self.inner.lists.len() {
+            self.blocks_of(list).for_each(&mut *visit);
         }
     }
 }
@@ -379,6 +456,9 @@ fn unpack(word: u64) -> Option<(usize, Block)> {
     (word != 0).then_some(((word >> 32) as usize, Block(word as u32)))
 }
 
+/// How long the repair waits for a timer process that is alive.
+const PATIENCE_MS: u64 = 1_000;
+const ENTRY_BYTES: usize = 40;
 const ATTEMPTS: u64 = 0xffff_ffff << 32;
 const MAX_REDELIVERIES: u64 = 2;
 

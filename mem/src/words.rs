@@ -3,7 +3,7 @@
 //! No locks, nothing to repair: each word is always whole.
 
 use crate::arena::{ArenaError, arena};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use crate::atomic::{AtomicU32, AtomicU64};
 
 /// An array of shared 64-bit atomics.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,11 @@ impl Words {
     #[inline]
     pub fn get(&self, i: usize) -> Option<&'static AtomicU64> {
         self.words.get(i)
+    }
+
+    /// `n` words from `start` on.
+    pub fn range(&self, start: usize, n: usize) -> Option<&'static [AtomicU64]> {
+        self.words.get(start..start.checked_add(n)?)
     }
 
     /// How many there are.

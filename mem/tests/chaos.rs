@@ -3,10 +3,10 @@
 //! Forked children use nothing but shared memory and `_exit`, so forking from the test harness is
 //! sound. The run is bounded by kills, and every wait by a watchdog.
 
-use olelo_mem::{
-    Blob, Child, NodeId, Published, Queue, Table, Tag, Wheel, Words, arena, check_all, heap,
-    init_for_tests, monotonic_ms, repair_all, set_current_slot,
-};
+mod load;
+
+use load::{Random, Shared};
+use olelo_mem::{arena, check_all, heap, init_for_tests, repair_all, set_current_slot};
 use std::sync::atomic::Ordering;
 
 const WORKERS: u16 = 4;
@@ -20,33 +20,13 @@ fn kills() -> u32 {
         .unwrap_or(400)
 }
 
-#[derive(Clone, Copy)]
-struct Shared {
-    table: Table,
-    wheel: Wheel,
-    queue: Queue,
-    published: Published,
-    operations: Words,
-    record: Tag,
-    child: Tag,
-}
-
 #[test]
 fn workers_may_die_at_any_instruction() {
     // SAFETY: a plain system call; the default action of SIGALRM ends a test that hangs.
     unsafe { libc::alarm(WATCHDOG_S + kills() / 20) };
     init_for_tests();
-    let record = Tag::register("chaos.record");
-    let shared = Shared {
-        table: Table::create("chaos", 64, record).unwrap(),
-        wheel: Wheel::create("chaos.wheel", 1, 64).unwrap(),
-        queue: Queue::create("chaos.queue", 64).unwrap(),
-        published: Published::create("chaos.published").unwrap(),
-        operations: Words::create("chaos.operations", 64).unwrap(),
-        record,
-        child: Tag::register("chaos.child"),
-    };
-    let before = heap::usage();
+    let shared = Shared::create();
+    let before = Shared::usage();
     let free_before = heap::stats().free;
 
     let mut pids: Vec<i32> = (1..=WORKERS).map(|slot| spawn(slot, shared, 1)).collect();
@@ -83,14 +63,8 @@ fn workers_may_die_at_any_instruction() {
         blocks_freed > 0,
         "no kill hit anything: the test proves nothing"
     );
-    shared.table.clear();
-    shared.wheel.clear();
-    while shared.queue.pop().is_some() {}
-    let left: Vec<_> = heap::usage()
-        .into_iter()
-        .filter(|user| user.name != "chaos.published")
-        .collect();
-    assert_eq!(left, before, "memory leaked");
+    shared.clear();
+    assert_eq!(Shared::usage(), before, "memory leaked");
     let spare = free_before - heap::stats().free;
     assert!(
         spare < arena().size() / 4,
@@ -157,93 +131,11 @@ fn work(slot: u16, shared: Shared, seed: u64) {
     let operations = shared.operations.get(usize::from(slot)).unwrap();
     let timer = slot == 1;
     loop {
-        step(shared, timer, &mut random);
+        shared.step(timer, &mut random);
         operations.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn step(shared: Shared, timer: bool, random: &mut Random) {
-    let hash = random.below(64) as u32;
-    let body = [random.0 as u8; 600];
-    let bytes = &body[..random.below(600) as usize];
-    match random.below(12) {
-        0..=3 => {
-            let children = (0..random.below(4))
-                .filter_map(|_| Blob::from_bytes(bytes, shared.child).ok())
-                .collect();
-            let mut guard = shared.table.lock(hash);
-            if guard.len() < 40
-                && let Ok(id) = guard.insert(&[b"head", bytes], children, &[0, 1])
-            {
-                drop(guard);
-                let _ = shared
-                    .wheel
-                    .insert(monotonic_ms() + random.below(50), [id.to_bits(), 0, 0]);
-            }
-        }
-        4..=6 => {
-            let mut guard = shared.table.lock(hash);
-            let Some((id, kept)) = guard
-                .iter()
-                .nth(random.below(8) as usize)
-                .map(|view| (view.id(), view.child_ref(0)))
-            else {
-                return;
-            };
-            let mut children: Vec<Child> = kept.map(Child::Keep).into_iter().collect();
-            children.extend(Blob::from_bytes(bytes, shared.child).map(Child::New));
-            let _ = guard.replace(id, &[bytes], children);
-        }
-        7..=8 => {
-            let mut guard = shared.table.lock(hash);
-            if let Some(id) = guard
-                .iter()
-                .nth(random.below(8) as usize)
-                .map(|view| view.id())
-            {
-                guard.remove(id);
-            }
-        }
-        9 => {
-            if let Ok(blob) = Blob::from_bytes(&body[..300], shared.record) {
-                let _ = shared.queue.push(blob);
-            }
-            // Large ones take the page map's way.
-            drop(heap::alloc(100_000, shared.child));
-        }
-        10 => {
-            drop(shared.queue.pop());
-            if let Some((_, view)) = shared.published.current() {
-                assert!(
-                    view.iter().all(|&byte| byte == view[0]),
-                    "a torn generation"
-                );
-            }
-        }
-        _ if timer => {
-            shared.wheel.advance(monotonic_ms(), 100, |[id, ..]| {
-                let id = NodeId::from_bits(id);
-                if let Some(mut guard) = shared.table.lock_node(id) {
-                    guard.remove(id);
-                }
-            });
-        }
-        _ => drop(shared.published.publish(&body[..64])),
     }
 }
 
 fn sleep_us(us: u64) {
     std::thread::sleep(std::time::Duration::from_micros(us));
-}
-
-/// xorshift: a child must not depend on the parent's random state.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }

@@ -217,6 +217,26 @@ impl Phone {
         self.final_reply()
     }
 
+    /// Sends a request, and again each half second until its final reply comes (RFC 3261 §17.1.2.1):
+    /// what a phone does whose datagram was in the hands of a process that is gone.
+    pub fn insist(&mut self, request: &str) -> Message {
+        let end = Instant::now() + PATIENCE;
+        let branch = |text: &str| {
+            let rest = text.split_once("branch=").map_or("", |(_, r)| r);
+            rest.split([';', '\r', ',']).next().map(str::to_string)
+        };
+        while Instant::now() < end {
+            self.send(request);
+            while let Some(m) = self.receive_within(Duration::from_millis(500)) {
+                let own = branch(&String::from_utf8_lossy(m.buf())) == branch(request);
+                if own && !m.is_request() && m.status() >= 200 {
+                    return m;
+                }
+            }
+        }
+        panic!("no final reply for {}", self.user)
+    }
+
     /// Registers its contact for this many seconds and returns the reply.
     pub fn register(&mut self, expires: u32) -> Message {
         let r = self.request(

@@ -428,11 +428,10 @@ pub fn free_port() -> u16 {
 /// A program of this workspace, beside the test that runs.
 pub fn program(name: &str) -> PathBuf {
     let me = std::env::current_exe().expect("the test's own path");
-    let dir = me
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/PROFILE/deps")
-        .to_path_buf();
+    let mut dir = me.parent().expect("a directory").to_path_buf();
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
     let path = dir.join(name);
     if !path.exists() {
         let built = Command::new("cargo")
@@ -448,7 +447,8 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Ctl(UnixStream);
 
 impl Ctl {
-    fn connect(path: &Path) -> Ctl {
+    /// Connects to a server's control socket.
+    pub fn connect(path: &Path) -> Ctl {
         let s = UnixStream::connect(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         s.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Ctl(s)

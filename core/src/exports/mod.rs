@@ -46,6 +46,7 @@ pub fn module() -> Module {
         .into_iter()
         .fold(m, Module::stat);
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
+    let m = crate::proc::STATS.iter().fold(m, |m, s| m.stat(s));
     let m = crate::dns::STATS.iter().fold(m, |m, s| m.stat(s));
     let m = m.stat(&crate::log::LOST);
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
@@ -53,8 +54,11 @@ pub fn module() -> Module {
 
 /// What the core shares among all processes.
 fn init() -> Result<(), String> {
-    crate::dns::init()?;
-    crate::rpc::core_cmds::init()
+    let sample = |now| {
+        olelo_mem::heap::sample(now);
+    };
+    crate::timer::every("memory trend", 5_000, crate::timer::Pace::Slow, sample);
+    crate::dns::init()
 }
 
 /// Functions of the core whose native names belong to the module `kex`, for that module to export.

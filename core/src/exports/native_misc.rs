@@ -7,7 +7,9 @@ use crate::pv::Spec;
 use crate::route::ctx::Ctx;
 use crate::route::function::{AnyVal, Function, ScriptError, function};
 use crate::route::value::Val;
-use std::process::{Command, Stdio};
+use crate::timer::monotonic_ms;
+use olelo_ipc::process;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest time a command of `exec` may run. A worker serves nobody meanwhile.
@@ -96,6 +98,13 @@ fn exec(_: &mut Ctx, command: &str) -> Result<bool, ScriptError> {
         .spawn()
         .map_err(|e| ScriptError(format!("can't run /bin/sh -c \"{command}\": {e}")))?;
     let until = Instant::now() + EXEC_LIMIT;
+    process::wait_until(monotonic_ms() + EXEC_LIMIT.as_millis() as u64);
+    let done = wait_for(&mut child, command, until);
+    process::wait_until(0);
+    done
+}
+
+fn wait_for(child: &mut Child, command: &str, until: Instant) -> Result<bool, ScriptError> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status.success()),

@@ -13,12 +13,13 @@ use super::{Dst, SendError, SendFlags, SocketId};
 use crate::dns::blocklist;
 use crate::route::ctx::Received;
 use crate::timer::monotonic_ms;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use olelo_ipc::turn::Turn;
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -43,11 +44,40 @@ pub(crate) fn create_turns(n: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes turns from workers that are stuck; the timer process calls it.
+/// Takes turns from workers that are stuck; the timer process calls it. One that works shows how
+/// long. One that should receive, but is stopped, leaves datagrams lying from one look to the next.
 pub(crate) fn relieve_stuck(now_ms: u64) {
-    for t in TURNS.get().into_iter().flatten() {
+    for (i, t) in TURNS.get().into_iter().flatten().enumerate() {
         t.relieve(now_ms.saturating_sub(STUCK_MS));
+        let idle = t.holder().filter(|_| !t.is_working() && is_readable(i));
+        let seen = idle.map(|slot| (slot, messages_of(slot)));
+        let before = LYING.with_borrow_mut(|l| {
+            l.resize(l.len().max(i + 1), None);
+            std::mem::replace(&mut l[i], seen)
+        });
+        if let Some((slot, _)) = seen.filter(|_| seen == before) {
+            t.release_of(slot);
+        }
     }
+}
+
+thread_local! {
+    /// Per socket: whose turn it was when datagrams lay there at the last look, and how many messages
+    /// that process had worked on.
+    static LYING: RefCell<Vec<Option<(u16, u64)>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn messages_of(slot: u16) -> u64 {
+    let place = olelo_ipc::process::table().get(slot);
+    place.map_or(0, |p| p.messages())
+}
+
+fn is_readable(socket: usize) -> bool {
+    let Some(l) = crate::server().sockets.0.get(socket) else {
+        return false;
+    };
+    let mut fds = [PollFd::new(l.fd.as_fd(), PollFlags::POLLIN)];
+    l.proto == super::Proto::Udp && poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
 
 /// Takes the turns of a dead worker; main, after the repair.

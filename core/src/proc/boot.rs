@@ -3,7 +3,7 @@
 //! Everything an operator can get wrong is reported before the first fork, with the place in the
 //! configuration where one is to blame.
 
-use super::{main_loop, rank};
+use super::{crashes, job, quarantine, rank};
 use crate::config::CoreConfig;
 use crate::net::Proto;
 use crate::net::socket::Sockets;
@@ -260,6 +260,9 @@ pub fn prepare(
     olelo_ipc::wake::create(slots)
         .map_err(|e| BootError::new(format!("can't make wake-ups: {e}")))?;
     olelo_ipc::process::table().reserve(rank::MAIN, false, "main process - attendant");
+    crate::route::canary::reserve();
+    crashes::create().map_err(BootError::new)?;
+    quarantine::create().map_err(BootError::new)?;
     let stats: Vec<_> = registry
         .modules()
         .iter()
@@ -292,7 +295,7 @@ pub fn prepare(
     });
     // Every process that may send on TCP must know the workers' queues, so their slots are reserved
     // before modules are initialised.
-    main_loop::plan_tcp(server).map_err(BootError::new)?;
+    job::plan_tcp(server).map_err(BootError::new)?;
     for m in server.registry.modules() {
         if let Some(init) = m.init {
             init().map_err(|e| BootError::new(format!("module \"{}\": {e}", m.name)))?;

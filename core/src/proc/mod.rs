@@ -1,11 +1,32 @@
 //! Processes: main boots and supervises, workers route, timers tick. See `LIFECYCLE.md` beside this.
 
 pub mod boot;
+pub mod crashes;
+mod death;
+mod gauge;
+mod job;
+mod last_resort;
 pub mod main_loop;
 pub mod owner;
+pub mod quarantine;
+mod watchdog;
 pub mod worker;
 
+use crate::stats::Stat;
+
 use std::sync::OnceLock;
+
+/// Statistics of supervision.
+pub static STATS: [&Stat; 8] = [
+    &death::DEATHS,
+    &death::WITH_LOCK,
+    &death::SWEPT,
+    &death::QUARANTINED,
+    &watchdog::INTERRUPTED,
+    &watchdog::KILLED,
+    &last_resort::RESETS,
+    &last_resort::RESTARTS,
+];
 
 static SECRET: OnceLock<u64> = OnceLock::new();
 

@@ -6,6 +6,7 @@ use crate::route::ctx::Ctx;
 use crate::route::{generation, run};
 use crate::server::Server;
 use crate::timer::{self, Pace, monotonic_ms};
+use olelo_ipc::process;
 use olelo_ipc::signals::stopping;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) fn tcp(server: &'static Server, slot: u16, rank: i32) -> i32 {
         slot,
         || {
             generation::current();
+            process::beat(slot, monotonic_ms());
             !stopping()
         },
         |rcv, bytes| run::receive(&mut ctx, rcv, bytes),
@@ -64,12 +66,13 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
     while !stopping() {
         generation::current();
         let now = monotonic_ms();
+        process::beat(slot, now);
         udp::relieve_stuck(now);
         for (j, d) in jobs.iter().zip(&mut due) {
             if now >= *d {
-                olelo_ipc::process::begin(slot, now, j.name.as_bytes());
+                process::begin(slot, monotonic_ms(), j.name.as_bytes());
                 let done = std::panic::catch_unwind(|| (j.run)(now));
-                olelo_ipc::process::end(slot);
+                process::end(slot);
                 if done.is_err() {
                     crate::crit!("core", "the timer job \"{}\" failed inside", j.name);
                 }
@@ -123,10 +126,7 @@ fn begin(server: &Server, rank: i32) -> bool {
         }
     }
     let slot = olelo_mem::slot::current_slot();
-    if olelo_ipc::process::table()
-        .get(slot)
-        .is_some_and(|s| s.routes())
-    {
+    if process::table().get(slot).is_some_and(|s| s.routes()) {
         generation::current();
         let no_udp = || !server.sockets.0.iter().any(|l| l.proto == Proto::Udp);
         if rank == super::rank::FIRST || (rank == super::rank::TCP && no_udp()) {
@@ -134,6 +134,7 @@ fn begin(server: &Server, rank: i32) -> bool {
             core_events::run(&mut ctx, CoreEvent::WorkerOneInit);
         }
     }
+    process::ready(slot);
     true
 }
 

@@ -11,17 +11,15 @@
 //!
 //! A process asks [`current`] before it routes a message: one atomic load where nothing changed.
 
+use super::canary;
 use super::engine::{self, Engine, EngineKind, File, Source};
 use olelo_ipc::process;
 use olelo_mem::published::{Published, View};
 use std::cell::{Cell, RefCell};
-use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long the canary may take to load the source.
-const CANARY_TIME: Duration = Duration::from_secs(20);
 /// How long workers may take to acknowledge.
 const ACK_TIME: Duration = Duration::from_secs(10);
 
@@ -91,6 +89,18 @@ pub fn publish_first() -> Result<(), String> {
     blob.publish(&encode(&parts)).map_err(|e| e.to_string())?;
     let _ = STORE.set(blob);
     Ok(())
+}
+
+/// Makes the code that the server was started with serve again, if shared memory has lost what
+/// served; main, while no worker runs.
+pub(crate) fn restore() {
+    let parts = INSTALLED.lock().map(|p| p.clone()).unwrap_or_default();
+    if let Some(store) = STORE.get().filter(|s| s.current().is_none())
+        && !parts.is_empty()
+        && let Err(e) = store.publish(&encode(&parts))
+    {
+        crate::crit!("core", "the routing code can't be published again: {e}");
+    }
 }
 
 /// Whether this engine has routing code.
@@ -376,43 +386,21 @@ fn revert(store: &Published, old: u32, why: String) -> ReloadError {
 
 /// Builds the source in a child process of its own: whatever it does there harms nobody.
 fn try_in_canary(parts: &[(EngineKind, Source)]) -> Result<(), String> {
-    let names: Vec<&str> = parts.iter().map(|(_, s)| s.path()).collect();
-    let names = names.join(", ");
-    let (mut ours, mut theirs) =
-        std::os::unix::net::UnixStream::pair().map_err(|e| format!("can't make a canary: {e}"))?;
-    match olelo_ipc::signals::fork().map_err(|e| format!("can't fork a canary: {e}"))? {
-        olelo_ipc::signals::Fork::Child => {
-            drop(ours);
-            let verdict = match std::panic::catch_unwind(|| {
-                parts.iter().try_for_each(|(k, s)| (k.build)(s).map(drop))
-            }) {
-                Ok(Ok(())) => String::new(),
-                Ok(Err(e)) => format!("-{e}"),
-                Err(_) => "-the interpreter panicked while loading it".to_string(),
-            };
-            let _ = theirs.write_all(format!("done{verdict}").as_bytes());
-            drop(theirs);
-            olelo_ipc::signals::exit_now(0);
-        }
-        olelo_ipc::signals::Fork::Parent(pid) => {
-            drop(theirs);
-            let _ = ours.set_read_timeout(Some(CANARY_TIME));
-            let mut said = Vec::new();
-            let mut limited = Read::take(&mut ours, 64 << 10);
-            let read = limited.read_to_end(&mut said);
-            olelo_ipc::signals::kill_and_reap(pid);
-            if read.is_err() {
-                return Err(format!(
-                    "{names}: did not finish loading within {} s",
-                    CANARY_TIME.as_secs()
-                ));
-            }
-            let said = String::from_utf8_lossy(&said).into_owned();
-            match said.strip_prefix("done") {
-                Some("") => Ok(()),
-                Some(e) => Err(e.trim_start_matches('-').to_string()),
-                None => Err(format!("{names}: the interpreter died while loading it")),
-            }
+    let builds = || {
+        parts
+            .iter()
+            .try_for_each(|(k, source)| (k.build)(source).map(drop))
+    };
+    match canary::ask(builds)? {
+        Some(Ok(())) => Ok(()),
+        Some(Err(e)) => Err(e),
+        None => {
+            let names: Vec<&str> = parts.iter().map(|(_, s)| s.path()).collect();
+            let names = names.join(", ");
+            Err(format!(
+                "{names}: the interpreter died while loading it, or was not done within {} s",
+                canary::TIME.as_secs()
+            ))
         }
     }
 }

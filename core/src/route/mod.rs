@@ -2,6 +2,7 @@
 //! functions work on, the contract of interpreters, and generations of routing code.
 
 pub mod avp;
+pub mod canary;
 pub mod core_events;
 pub mod ctx;
 pub mod engine;

@@ -11,6 +11,7 @@ use super::generation;
 use crate::hooks::{self, ReplyVerdict};
 use crate::log::Level;
 use crate::net;
+use crate::proc::quarantine;
 use crate::pv::Format;
 use crate::stats::Stat;
 use olelo_ipc::process;
@@ -19,7 +20,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// Statistics of the core that this file counts.
-pub static STATS: [&Stat; 16] = [
+pub static STATS: [&Stat; 17] = [
     &RCV_REQUESTS,
     &RCV_REPLIES,
     &FWD_REQUESTS,
@@ -31,6 +32,7 @@ pub static STATS: [&Stat; 16] = [
     &BAD_URIS,
     &BAD_HDRS,
     &KEEPALIVES,
+    &QUARANTINE_REFUSED,
     &SCRIPT_ERRORS,
     &SCRIPT_STOPPED,
     &PANICS,
@@ -66,6 +68,11 @@ static UNSUPPORTED: Stat = Stat::counter(
     "unsupported_methods",
     "requests of a method that isn't supported",
 );
+static QUARANTINE_REFUSED: Stat = Stat::counter(
+    "core",
+    "quarantine_refused",
+    "messages not routed because they have killed workers",
+);
 static KEEPALIVES: Stat = Stat::counter("core", "rcv_keepalives", "keep-alives received");
 static SCRIPT_ERRORS: Stat = Stat::counter("core", "script_errors", "messages whose route failed");
 static SCRIPT_STOPPED: Stat = Stat::counter(
@@ -97,8 +104,13 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
     ctx.received_at = (now.as_secs() as i64, now.subsec_micros());
     ctx.msg.buf_mut().extend_from_slice(bytes);
     let slot = olelo_mem::slot::current_slot();
-    process::begin(slot, ctx.received_ms, summary(bytes));
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| route(ctx)));
+    process::begin(slot, ctx.received_ms, bytes);
+    let verdict = quarantine::look(bytes);
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match verdict {
+        quarantine::Verdict::Route => route(ctx),
+        quarantine::Verdict::Answer => refuse(ctx),
+        quarantine::Verdict::Drop => QUARANTINE_REFUSED.inc(),
+    }));
     process::end(slot);
     if done.is_err() {
         PANICS.inc();
@@ -111,15 +123,19 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
     }
 }
 
+/// Answers a message that has killed its worker twice, as far as it can be answered.
+fn refuse(ctx: &mut Ctx) {
+    QUARANTINE_REFUSED.inc();
+    let fit = ctx.msg.parse().is_ok() && ctx.msg.via(0).is_some();
+    if fit && ctx.msg.is_request() && ctx.msg.method() != Method::Ack {
+        net::reply::stateless(ctx, 500, "Server Internal Error", None);
+    }
+}
+
 /// Keep-alives that aren't SIP: line ends, zeros, STUN (RFC 5626 §3.5).
 fn is_keepalive(bytes: &[u8]) -> bool {
     bytes.len() < 20 && bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0 | b' '))
         || bytes.len() >= 20 && bytes[0] < 4 && bytes[4..8] == [0x21, 0x12, 0xa4, 0x42]
-}
-
-/// What the process table shows while a message is worked on: its first bytes.
-fn summary(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(process::SUMMARY_BYTES)]
 }
 
 fn route(ctx: &mut Ctx) {

@@ -1,45 +1,12 @@
 //! Control commands of the core itself.
 
 use super::{Answer, Fault, Params, Rpc, Value, fields, rpc, text};
-use crate::proc::main_loop::Crash;
 use olelo_ipc::process;
-use olelo_mem::published::Published;
-use std::sync::OnceLock;
-
-/// Deaths that `core.crashes` remembers.
-const CRASHES: usize = 32;
-static CRASH_LIST: OnceLock<Published> = OnceLock::new();
-
-/// Makes what these commands share; main, before the forks.
-pub fn init() -> Result<(), String> {
-    let list = Published::create("crashes").map_err(|e| e.to_string())?;
-    let _ = CRASH_LIST.set(list);
-    Ok(())
-}
-
-/// Keeps a death for `core.crashes`; main only.
-pub(crate) fn remember_crash(c: &Crash) {
-    let Some(list) = CRASH_LIST.get() else { return };
-    let mut all = crashes();
-    all.push(serde_json::json!({
-        "at": c.at, "slot": c.slot, "process": c.name, "how": c.how, "message": c.message,
-    }));
-    let skip = all.len().saturating_sub(CRASHES);
-    let kept: Vec<_> = all.into_iter().skip(skip).collect();
-    if let Err(e) = list.publish(serde_json::Value::from(kept).to_string().as_bytes()) {
-        crate::warn!("core", "can't remember the death: {e}");
-    }
-}
-
-fn crashes() -> Vec<serde_json::Value> {
-    let view = CRASH_LIST.get().and_then(|l| l.current());
-    view.and_then(|(_, v)| serde_json::from_slice(&v).ok())
-        .unwrap_or_default()
-}
 
 /// The commands.
 pub fn all() -> Vec<Rpc> {
     let mut v = own();
+    v.extend(super::health_cmds::all());
     v.extend(super::tune_cmds::all());
     v
 }
@@ -135,18 +102,6 @@ fn own() -> Vec<Rpc> {
             .args("[module]")
             .array()
             .doc("Parameters of modules with their values now."),
-        rpc("core.crashes", |_| {
-            Ok(crashes().iter().map(Value::from_json).collect())
-        })
-        .array()
-        .doc("Workers that died: when, how, on which message."),
-        rpc("core.locks", locks)
-            .array()
-            .doc("Shared locks held now: lock, holder, what it does, whether others wait."),
-        rpc("mem.check", check).doc("Walks all shared structures and names what is wrong."),
-        rpc("mem.top", mem_top)
-            .array()
-            .doc("Shared memory by module."),
         rpc("cfg.rollback", rollback)
             .args("[generation]")
             .doc("Makes an older generation of the routing serve again."),
@@ -276,16 +231,25 @@ pub fn ctime(t: i64) -> String {
 }
 
 fn ps(_: &Params) -> Answer {
-    Ok(process::table()
-        .iter()
+    Ok(running()
         .flat_map(|s| [Value::Int(s.pid().into()), text(s.description())])
         .collect())
 }
 
-fn psx(_: &Params) -> Answer {
-    Ok(process::table()
+/// Processes that are listed only while they run.
+const NOW_AND_THEN: [&str; 2] = [
+    crate::proc::main_loop::RELOADER_NAME,
+    crate::route::canary::NAME,
+];
+
+fn running() -> impl Iterator<Item = process::Slot> {
+    process::table()
         .iter()
-        .filter(|s| s.pid() != 0 || s.description() != crate::proc::main_loop::RELOADER_NAME)
+        .filter(|s| s.pid() != 0 || !NOW_AND_THEN.contains(&s.description().as_str()))
+}
+
+fn psx(_: &Params) -> Answer {
+    Ok(running()
         .map(|s| {
             fields([
                 ("IDX", Value::Int(s.slot().into())),
@@ -419,57 +383,6 @@ fn aliases_list(_: &Params) -> Answer {
         ("myself_callbacks", text("no")),
         ("aliases", Value::Struct(all.collect())),
     ])])
-}
-
-fn locks(_: &Params) -> Answer {
-    Ok(olelo_mem::lock::held()
-        .into_iter()
-        .map(|l| {
-            let holder = process::table().get(l.slot);
-            fields([
-                ("lock", text(l.name)),
-                ("index", Value::Int(l.index as i64)),
-                ("slot", Value::Int(l.slot.into())),
-                (
-                    "holder",
-                    text(holder.map(|s| s.description()).unwrap_or_default()),
-                ),
-                (
-                    "message",
-                    text(
-                        holder
-                            .map(|s| s.summary().lines().next().unwrap_or("").to_string())
-                            .unwrap_or_default(),
-                    ),
-                ),
-                ("waiters", Value::Int(l.waiters.into())),
-            ])
-        })
-        .collect())
-}
-
-fn check(_: &Params) -> Answer {
-    let faults = olelo_mem::check_all();
-    let shown = faults.iter().map(|f| text(format!("{f:?}"))).collect();
-    Ok(vec![fields([
-        ("faults", Value::Int(faults.len() as i64)),
-        ("list", Value::Array(shown)),
-    ])])
-}
-
-fn mem_top(_: &Params) -> Answer {
-    let mut all = olelo_mem::heap::usage();
-    all.sort_by_key(|u| std::cmp::Reverse(u.bytes));
-    Ok(all
-        .into_iter()
-        .map(|u| {
-            fields([
-                ("name", text(u.name)),
-                ("bytes", Value::Int(u.bytes as i64)),
-                ("blocks", Value::Int(u.blocks as i64)),
-            ])
-        })
-        .collect())
 }
 
 /// What a reload or rollback did, as its caller sees it.

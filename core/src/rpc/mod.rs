@@ -5,6 +5,7 @@
 //! that routes messages, and must not hold a shared lock while it waits.
 
 pub mod core_cmds;
+mod health_cmds;
 mod tune_cmds;
 
 pub use olelo_ipc::value::Value;

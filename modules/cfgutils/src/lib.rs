@@ -20,7 +20,9 @@ use olelo_core::route::function::{Function, function};
 use olelo_core::route::module::{IntParam, Module, StrParam, param_int, param_str};
 use olelo_core::route::run;
 use olelo_core::route::value::Val;
+use olelo_core::timer::monotonic_ms;
 use olelo_core::{error, info, warn};
+use olelo_ipc::process;
 use olelo_mem::words::Words;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -311,7 +313,10 @@ fn wait(us: i64) -> i64 {
             "a sleep of {wanted:?} is cut to {LONGEST_SLEEP:?}"
         );
     }
-    std::thread::sleep(wanted.min(LONGEST_SLEEP));
+    let time = wanted.min(LONGEST_SLEEP);
+    process::wait_until(monotonic_ms() + time.as_millis() as u64);
+    std::thread::sleep(time);
+    process::wait_until(0);
     1
 }
 

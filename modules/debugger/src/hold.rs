@@ -10,6 +10,7 @@ use olelo_core::pv::format;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::trace::Step;
 use olelo_core::rpc::{Answer, Fault, Params, Value, fields, text};
+use olelo_core::timer::monotonic_ms;
 use olelo_ipc::{process, signals};
 use olelo_mem::heap::Tag;
 use olelo_mem::table::Table;
@@ -98,6 +99,7 @@ pub fn at(ctx: &mut Ctx, _: &Step<'_>) {
 fn wait(ctx: &mut Ctx, slot: u16) {
     let pause = Duration::from_micros(STEP_USLEEP.get().clamp(100, 1_000_000) as u64);
     let end = Instant::now() + LONGEST;
+    process::wait_until(monotonic_ms() + LONGEST.as_millis() as u64);
     set(slot, COMMAND, 0);
     put_text(slot, whereabouts(ctx).as_bytes());
     set(slot, HELD, 1);
@@ -135,6 +137,7 @@ fn wait(ctx: &mut Ctx, slot: u16) {
         }
     }
     set(slot, HELD, 0);
+    process::wait_until(0);
 }
 
 fn evaluated(ctx: &Ctx, slot: u16) -> Vec<u8> {

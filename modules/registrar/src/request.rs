@@ -53,6 +53,9 @@ pub enum Refusal {
     /// The first hop did not say it keeps the flow (RFC 5626 §6).
     #[error("First hop does not support Outbound")]
     FirstHopOutbound,
+    /// There is no shared memory left for another contact.
+    #[error("No memory for another contact")]
+    NoMemory,
     /// Nothing could be stored.
     #[error("Server Internal Error")]
     Internal,
@@ -62,7 +65,7 @@ impl Refusal {
     /// Status and reason of the reply.
     pub fn status(self) -> (u16, &'static str) {
         match self {
-            Refusal::TooMany => (503, "Service Unavailable"),
+            Refusal::TooMany | Refusal::NoMemory => (503, "Service Unavailable"),
             Refusal::TooBrief => (423, "Interval Too Brief"),
             Refusal::PathUnsupported | Refusal::OutboundUnsupported => (420, "Bad Extension"),
             Refusal::OutboundRequired => (421, "Extension Required"),

@@ -14,7 +14,7 @@ use olelo_core::route::function::{FAILURE, REQUEST};
 use olelo_sip::Method;
 use olelo_sip::contact::format_q;
 use olelo_usrloc::store::{aor_hash, insert_ordered, new_ruid};
-use olelo_usrloc::{Contact, DESC_TIME_ORDER, Record, Table, same_contact};
+use olelo_usrloc::{Contact, DESC_TIME_ORDER, Record, StoreError, Table, same_contact};
 use std::cell::OnceCell;
 use std::io::Write;
 
@@ -140,7 +140,11 @@ fn store(
             Ok(false) => {}
             Err(e) => {
                 olelo_core::error!("registrar", "registration not stored: {e}");
-                return Err((Refusal::Internal, Vec::new()));
+                let why = match e {
+                    StoreError::NoMemory(_) => Refusal::NoMemory,
+                    _ => Refusal::Internal,
+                };
+                return Err((why, Vec::new()));
             }
         }
     }
@@ -283,7 +287,8 @@ fn accepted_headers(ctx: &Ctx, list: &[Contact<'_>], r: &Register<'_>) -> Vec<u8
 
 fn refused_headers(ctx: &Ctx, why: Refusal, mut out: Vec<u8>) -> Vec<u8> {
     match why {
-        Refusal::TooMany if RETRY_AFTER.get() > 0 => {
+        Refusal::NoMemory if RETRY_AFTER.get() <= 0 => line(&mut out, "Retry-After: ", b"10"),
+        Refusal::TooMany | Refusal::NoMemory if RETRY_AFTER.get() > 0 => {
             line(
                 &mut out,
                 "Retry-After: ",

@@ -1,0 +1,157 @@
+//! What main does after the death of a process: repair, account, decide what follows.
+//!
+//! The order matters. First `mem`, under the locks that the dead process still holds; then the
+//! server's own tables; then the modules, which may rely on both. Only then is the slot free for the
+//! next process.
+
+use super::crashes::{self, Crash};
+use super::job::{self, Job};
+use super::quarantine;
+use crate::net::{tcp, udp};
+use crate::server::Server;
+use crate::stats::Stat;
+use crate::timer::{monotonic_ms, wall_s};
+use olelo_ipc::signals::Death;
+use olelo_mem::RepairReport;
+
+pub(super) static DEATHS: Stat = Stat::counter("core", "worker_deaths", "processes that died");
+pub(super) static WITH_LOCK: Stat = Stat::counter(
+    "core",
+    "worker_deaths_with_lock",
+    "processes that died with a shared lock held",
+);
+pub(super) static SWEPT: Stat = Stat::counter(
+    "core",
+    "worker_blocks_swept",
+    "blocks of shared memory that dead processes had reserved",
+);
+pub(super) static QUARANTINED: Stat = Stat::counter(
+    "core",
+    "quarantined",
+    "messages that killed their worker twice",
+);
+
+/// A death as main sees it.
+pub(super) struct Verdict {
+    /// The repair could not make these good.
+    pub faults: Vec<olelo_mem::Fault>,
+    /// Nobody outside has killed it.
+    pub own_fault: bool,
+}
+
+/// Repairs what a dead process left behind, accounts for it, and decides when it is replaced.
+/// `by_us`: why main killed it, if it did.
+pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<String>) -> Verdict {
+    let Some(place) = job.place() else {
+        return Verdict {
+            faults: Vec::new(),
+            own_fault: false,
+        };
+    };
+    let began = monotonic_ms();
+    let report = clean_up(server, job.slot);
+    let now = monotonic_ms();
+    let message = (place.busy_since() != 0).then(|| place.summary());
+    let key = place.message_key();
+    let served = place.is_ready();
+    place.died();
+    let outside = d.signal == Some(libc_sigkill()) && by_us.is_none();
+    let mut how = job::how(d);
+    if let Some(why) = &by_us {
+        how = format!("{how} by main: {why}");
+    }
+    let wait = job.replace_after(served, !outside, now);
+    crate::error!(
+        "core",
+        "process {} \"{}\" pid {} ended by {how}{}; repaired in {} ms{}, replaced {}",
+        job.slot,
+        job.name,
+        d.pid,
+        message.as_deref().map_or(String::new(), |m| format!(
+            ", it worked on: {}",
+            first_line(m)
+        )),
+        now - began,
+        told(&report),
+        if wait == 0 {
+            "at once".into()
+        } else {
+            format!("in {wait} ms")
+        }
+    );
+    crashes::remember(&Crash {
+        at: wall_s(),
+        slot: job.slot,
+        pid: d.pid,
+        name: job.name.clone(),
+        how,
+        locks: report.locks_released.len() as u64,
+        message: message.clone().unwrap_or_default(),
+        key: key.unwrap_or(0),
+    });
+    if let Some(key) = key
+        && quarantine::strike(key, outside, wall_s())
+    {
+        QUARANTINED.inc();
+        crate::crit!(
+            "core",
+            "this message has killed its worker twice; it is answered with 500 from now on (core.quarantine): {}",
+            first_line(&message.unwrap_or_default())
+        );
+    }
+    // Last: who has seen the count sees the rest.
+    count(&report);
+    Verdict {
+        faults: report.faults,
+        own_fault: !outside,
+    }
+}
+
+/// Repairs all that the process in a slot may have left: shared structures, turns, connections, what
+/// modules kept in its name.
+pub(super) fn clean_up(server: &Server, slot: u16) -> RepairReport {
+    let report = olelo_mem::repair_all(slot);
+    tcp::worker_died(slot);
+    udp::worker_died(slot);
+    for m in server.registry.modules() {
+        if let Some(f) = m.worker_died {
+            f(slot);
+        }
+    }
+    report
+}
+
+/// The first line of a message, as far as it can be printed.
+pub(super) fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or("");
+    line.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn count(r: &RepairReport) {
+    DEATHS.inc();
+    if !r.locks_released.is_empty() {
+        WITH_LOCK.inc();
+    }
+    SWEPT.add(r.blocks_freed as i64);
+}
+
+fn told(r: &RepairReport) -> String {
+    let mut text = String::new();
+    if !r.locks_released.is_empty() {
+        text += &format!(", released the locks of {}", r.locks_released.join(", "));
+    }
+    if r.blocks_freed > 0 {
+        text += &format!(
+            ", freed {} blocks ({} bytes)",
+            r.blocks_freed, r.bytes_freed
+        );
+    }
+    for f in &r.faults {
+        text += &format!(", can't make good {}: {}", f.structure, f.what);
+    }
+    text
+}
+
+fn libc_sigkill() -> i32 {
+    nix::sys::signal::Signal::SIGKILL as i32
+}

@@ -1,0 +1,124 @@
+//! The canary: a process that tries what nobody knows to be harmless.
+//!
+//! It is forked for one question, answers through a socket pair, and ends. It has a slot of its own, so
+//! that what it reserves or locks in shared memory is its own and goes with it: main sees that the
+//! process in the slot is gone, repairs, and frees the slot. There is one at a time.
+
+use olelo_ipc::process::{Slot, table};
+use olelo_ipc::signals::{self, Fork};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long it may take.
+pub const TIME: Duration = Duration::from_secs(20);
+/// How long to wait for the one before to be gone.
+const TURN: Duration = Duration::from_secs(5);
+/// The longest answer.
+const LONGEST: u64 = 64 << 10;
+
+/// Its description in the process table; it is listed only while it runs.
+pub const NAME: &str = "canary";
+
+static SLOT: OnceLock<u16> = OnceLock::new();
+
+/// Gives it its slot; main, during the boot.
+pub(crate) fn reserve() {
+    if let Some(s) = table().reserve(crate::proc::rank::NOSIP, false, NAME) {
+        let _ = SLOT.set(s.slot());
+    }
+}
+
+/// Runs `question` in a process of its own. `None` where that died of it or took too long.
+pub(crate) fn ask(
+    question: impl Fn() -> Result<(), String>,
+) -> Result<Option<Result<(), String>>, String> {
+    let (mut ours, theirs) = UnixStream::pair().map_err(|e| format!("can't make a canary: {e}"))?;
+    let slot = slot();
+    let me = std::process::id() as i32;
+    if let Some(s) = slot {
+        // Claimed in our own name until there is a child.
+        if !signals::wait_until(TURN, || claim(s, me)) {
+            return Err("another reload is under way".into());
+        }
+    }
+    let forked = signals::fork().map_err(|e| {
+        slot.inspect(|s| s.set_pid(0));
+        format!("can't fork a canary: {e}")
+    })?;
+    match forked {
+        Fork::Child => {
+            drop(ours);
+            be(slot, me, theirs, &question)
+        }
+        Fork::Parent(pid) => {
+            drop(theirs);
+            if let Some(s) = slot {
+                s.set_pid(pid);
+            }
+            let _ = ours.set_read_timeout(Some(TIME));
+            let mut said = Vec::new();
+            let read = Read::take(&mut ours, LONGEST).read_to_end(&mut said);
+            signals::kill_and_reap(pid);
+            if let Some(main) = table().get(0).map(|m| m.pid()).filter(|p| *p != me) {
+                // Main looks after the slot at once, not at its next round.
+                signals::kill(main, nix::sys::signal::Signal::SIGCHLD);
+            }
+            Ok(read.ok().and_then(|_| verdict(&said)))
+        }
+    }
+}
+
+/// Main, now and then: repairs what a canary left that is gone. True if there was one.
+pub(crate) fn clean_up() -> bool {
+    let Some(s) = slot().filter(|s| s.pid() != 0 && !signals::is_there(s.pid())) else {
+        return false;
+    };
+    olelo_mem::repair_all(s.slot());
+    s.set_pid(0);
+    true
+}
+
+fn slot() -> Option<Slot> {
+    SLOT.get().and_then(|s| table().get(*s))
+}
+
+/// Takes the slot. During the boot main itself asks, and cleans up itself.
+fn claim(slot: Slot, me: i32) -> bool {
+    if table().get(0).is_none_or(|m| m.pid() == 0 || m.pid() == me) {
+        clean_up();
+    }
+    slot.claim(me)
+}
+
+fn be(
+    slot: Option<Slot>,
+    parent: i32,
+    mut theirs: UnixStream,
+    question: &impl Fn() -> Result<(), String>,
+) -> ! {
+    if let Some(s) = slot {
+        olelo_mem::set_current_slot(s.slot());
+        signals::set_name(&format!("olelo/{NAME}"));
+    }
+    if !signals::die_with(parent) {
+        signals::exit_now(1);
+    }
+    let answer = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(question)) {
+        Ok(Ok(())) => String::new(),
+        Ok(Err(e)) => format!("-{e}"),
+        Err(_) => "-the interpreter panicked while loading it".to_string(),
+    };
+    let _ = theirs.write_all(format!("done{answer}").as_bytes());
+    drop(theirs);
+    signals::exit_now(0);
+}
+
+fn verdict(said: &[u8]) -> Option<Result<(), String>> {
+    let said = String::from_utf8_lossy(said);
+    match said.strip_prefix("done")? {
+        "" => Some(Ok(())),
+        e => Some(Err(e.trim_start_matches('-').to_string())),
+    }
+}
