@@ -305,6 +305,8 @@ impl Server {
                 };
                 (*pid, d.clone())
             })
+            // It is there for the moment of a load.
+            .filter(|(_, d)| d != "canary")
             .collect()
     }
 

@@ -16,7 +16,7 @@ pub static TIME_LIMIT: IntParam = IntParam::new(500);
 pub const LONGEST: usize = 1 << 20;
 
 /// How many rounds and calls pass between two looks at the clock.
-const EVERY: u32 = 256;
+const EVERY: u32 = 16;
 
 thread_local! {
     static COUNT: Cell<u32> = const { Cell::new(0) };
