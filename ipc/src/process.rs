@@ -7,8 +7,8 @@
 
 use crate::text;
 use olelo_mem::arena::{ArenaError, arena};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the message worked on that the table keeps.
 pub const SUMMARY_BYTES: usize = 256;

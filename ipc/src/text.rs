@@ -2,7 +2,7 @@
 //!
 //! The first word is the length of the text as it was given; of longer ones the beginning is kept.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 
 /// Words that a text of at most `most` bytes takes.
 pub const fn words(most: usize) -> usize {

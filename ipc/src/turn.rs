@@ -11,9 +11,9 @@
 //! receives), and how many wait. Every change is one store; a lost wake-up costs at most [`LONGEST`].
 
 use olelo_mem::arena::ArenaError;
+use olelo_mem::atomic::{AtomicU32, AtomicU64, Ordering};
 use olelo_mem::words::{Words, Words32};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The longest wait without looking again.
 const LONGEST: libc::timespec = libc::timespec {

@@ -8,7 +8,7 @@
 //! pages are conveniences and are rebuilt in each repair.
 //!
 //! Pages that become empty return to the page map at once, except the one a class currently takes
-//! blocks from. Blocks beyond 32 KiB are runs of pages. When less than 2 % of the pages are free,
+//! blocks from. Blocks beyond 32 KiB are runs of pages. When no more than the reserve is free (`pages`),
 //! only those who may [use the reserve](crate::heap::use_reserve) get new ones, for a heap of their own, so that nobody else takes
 //! the other blocks of such a page. Exhaustion is an answer, never an abort.
 

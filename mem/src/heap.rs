@@ -1,7 +1,7 @@
 //! The heap as its users see it: handles, tags, owned blocks.
 //!
 //! Blocks come in size classes; how they are found and given back is in [`crate::classes`]. When less
-//! than 2 % of the pages are free, only those who may [`use_reserve`] get new ones. Exhaustion is an
+//! than the reserve is free, only those who may [`use_reserve`] get new ones. Exhaustion is an
 //! answer, never an abort.
 
 use crate::arena::{MAX_TAGS, arena};
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 pub use crate::trend::{TrendRow, sample, trend};
-pub use crate::usage::{Level, Stats, Usage, level, stats, usage};
+pub use crate::usage::{Level, SHORT, Stats, Usage, is_short, level, stats, usage};
 
 /// A handle to a block: a 32-bit index and the generation that tells a reused block apart.
 #[repr(C)]

@@ -60,7 +60,7 @@ pub use queue::Queue;
 pub use registry::{check_all, rebuild, repair_all, reset, structures};
 pub use slot::{current_slot, set_current_slot};
 pub use table::{BucketGuard, Child, NodeId, RecordView, Records, Table, TableError};
-pub use wheel::{Wheel, monotonic_ms};
+pub use wheel::{Wheel, monotonic_ms, set_clock};
 pub use words::{Words, Words32};
 
 /// One broken invariant, found by [`check_all`].

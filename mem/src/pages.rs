@@ -154,9 +154,11 @@ impl Arena {
         self.header.free_pages.load(Ordering::Relaxed) as usize * PAGE
     }
 
-    /// Pages that ordinary allocations leave alone: 2 %.
+    /// Pages that ordinary allocations leave alone: 2 %, but enough in a small arena as well for
+    /// some of each size that a call's end takes.
     pub(crate) fn reserve_pages(&self) -> u32 {
-        (self.pages.len() as u32 / 50).max(1)
+        let all = self.pages.len() as u32;
+        (all / 50).max((all / 8).min(RESERVE_WANTED)).max(1)
     }
 
     pub(crate) fn format_pages(&self) {
@@ -339,6 +341,8 @@ impl Arena {
     }
 }
 
+/// Pages.
+const RESERVE_WANTED: u32 = 24;
 const TAKE: u64 = 1;
 const GIVE: u64 = 2;
 

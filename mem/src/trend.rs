@@ -24,7 +24,7 @@ pub struct TrendRow {
     pub per_hour: i64,
 }
 
-/// Takes a sample unless the last is younger than 50 seconds; true if it did. Walks the heap: 10 ms or
+/// Takes a sample unless the last is younger than 50 seconds; true if it did. Walks the heap: 40 ms or
 /// so per million blocks, for a slow timer. By one process at a time.
 pub fn sample(now_ms: u64) -> bool {
     let history = arena().history;

@@ -76,7 +76,8 @@ pub struct Level {
     pub least_free_pages: u32,
     /// When no more than these are free, only who may use the reserve gets new ones.
     pub reserve_pages: u32,
-    /// What is not free, in percent, rounded down. Free blocks in pages of their class count as used.
+    /// What is not free, in percent of all but the reserve, rounded down: at 100 new work is refused.
+    /// Free blocks in pages of their class count as used.
     pub used_percent: u8,
 }
 
@@ -87,14 +88,26 @@ pub fn level() -> Level {
     let total_pages = arena.pages.len() as u32;
     let free = arena.header.free_pages.load(Ordering::Relaxed);
     let free_pages = free.min(total_pages);
+    let reserve_pages = arena.reserve_pages();
+    let ordinary = u64::from(total_pages.saturating_sub(reserve_pages)).max(1);
     Level {
         total_pages,
         free_pages,
         least_free_pages: arena.header.least_free_pages.load(Ordering::Relaxed),
-        reserve_pages: arena.reserve_pages(),
-        used_percent: (u64::from(total_pages - free_pages) * 100 / u64::from(total_pages)) as u8,
+        reserve_pages,
+        used_percent: (u64::from(total_pages - free_pages) * 100 / ordinary).min(100) as u8,
     }
 }
+
+/// Whether new work is to be refused: [`SHORT`] percent are used. What is left is for work that has begun,
+/// since a transaction grows while it lives.
+#[inline]
+pub fn is_short() -> bool {
+    level().used_percent >= SHORT
+}
+
+/// Percent of use from which memory counts as short.
+pub const SHORT: u8 = 90;
 
 /// Who uses the heap, the largest first. Walks it, as [`stats`] does.
 pub fn usage() -> Vec<Usage> {

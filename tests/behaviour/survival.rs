@@ -218,6 +218,90 @@ fn calls_survive_the_death_of_every_process() {
     assert_eq!(field(&check[0], "faults"), Some(&Value::Int(0)));
 }
 
+#[test]
+fn a_zone_that_was_written_over_is_emptied_and_the_rest_stays() {
+    let server = Setup::native(BREAKABLE)
+        .cfg("modparam(\"htable\", \"htable\", \"kept=>size=4;\")")
+        .start();
+    let mut phone = Phone::udp("marked-for-damage", server.addr);
+    assert_eq!(phone.register(600).status(), 200);
+    server.call("htable.sets", &["kept", "a", "value"]);
+    let processes = server.processes().len();
+    damage(server.pid(), b"marked-for-damage");
+    // Workers die one after another, each of another message: that makes main look.
+    let begun_anew = || server.has_logged("started anew");
+    while !begun_anew() {
+        let died = || server.logged().matches("ended by SIGABRT").count();
+        let before = died();
+        phone.send(phone.request("INFO", "sip:test.local", "", ""));
+        server.eventually("one died", || died() > before || begun_anew());
+    }
+    server.wait_for_log("shared memory: usrloc: empty");
+    assert_eq!(options(&mut phone), 200);
+    server.eventually("control is back", || {
+        std::os::unix::net::UnixStream::connect(server.dir().join("ctl")).is_ok()
+    });
+    assert_eq!(server.stat("core.full_restarts"), 1);
+    assert_eq!(server.processes().len(), processes);
+    let check = server.call("mem.check", &[]);
+    assert_eq!(
+        field(&check[0], "faults"),
+        Some(&Value::Int(0)),
+        "{check:?}"
+    );
+    let kept = server.call("htable.get", &["kept", "a"]);
+    assert!(format!("{kept:?}").contains("value"), "{kept:?}");
+    let users = server.call("ul.dump", &["brief"]);
+    assert!(!format!("{users:?}").contains("marked"), "{users:?}");
+    assert_eq!(phone.register(600).status(), 200);
+}
+
+const BREAKABLE: &str = r#"
+request_route {
+	if (is_method("INFO")) {
+		exec("kill -ABRT $PPID");
+	}
+	if (is_method("REGISTER")) {
+		save("location");
+		exit;
+	}
+	sl_send_reply("200", "OK");
+}
+"#;
+
+/// Writes over the header of the block of shared memory in which these bytes are, as a library with a
+/// wild pointer might.
+fn damage(main: i32, marker: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let fds = std::fs::read_dir(format!("/proc/{main}/fd")).expect("descriptors");
+    let memory = fds
+        .flatten()
+        .find(|f| {
+            std::fs::read_link(f.path())
+                .is_ok_and(|l| l.to_string_lossy().starts_with("/memfd:olelo"))
+        })
+        .expect("the server's shared memory");
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(memory.path())
+        .expect("it can be opened");
+    let len = file.metadata().expect("a length").len();
+    let mut page = vec![0; 64 << 10];
+    for at in (0..len).step_by(page.len()) {
+        file.read_exact_at(&mut page, at).expect("a page");
+        // In messages, of which the process table has copies, the name follows a scheme.
+        let mut windows = page.windows(marker.len() + 1);
+        let hit = windows.position(|w| w[1..] == *marker && w[0] != b':');
+        if let Some(hit) = hit {
+            let start = (at + hit as u64).saturating_sub(48) & !15;
+            file.write_all_at(&[0xff; 48], start).expect("written");
+            return;
+        }
+    }
+    panic!("the bytes are not in shared memory");
+}
+
 /// A registrar and proxy, as small as it can be.
 const CALLS: &str = r#"
 request_route {

@@ -12,12 +12,12 @@
 use super::params;
 use super::record::{self, Kind, Record};
 use crate::timer::monotonic_ms;
+use olelo_mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_mem::heap::Tag;
 use olelo_mem::table::{BucketGuard, RecordView, Table};
 use olelo_mem::words::Words;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// There is no such name or record.
 pub const NEGATIVE: u8 = 1;

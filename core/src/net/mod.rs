@@ -14,6 +14,7 @@ mod tcp_stats;
 mod tcp_table;
 pub mod udp;
 pub mod via;
+pub mod wire;
 
 use crate::stats::Stat;
 use std::net::SocketAddr;
@@ -219,7 +220,10 @@ pub static ERR_SEND: Stat = Stat::counter("core", "err_send", "messages that cou
 pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
     let r = match dst.proto {
         Proto::Udp => udp::send(dst, bytes),
-        Proto::Tcp => tcp::send(dst, bytes),
+        Proto::Tcp => match wire::replaced() {
+            Some(wire) => wire(dst, bytes),
+            None => tcp::send(dst, bytes),
+        },
         p => Err(SendError::NoSocket(p.name())),
     };
     if let Err(e) = &r {

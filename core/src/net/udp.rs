@@ -9,7 +9,7 @@
 //! costs less than clearing a 64 KiB buffer before each receive.
 
 use super::socket::Listen;
-use super::{Dst, SendError, SendFlags, SocketId};
+use super::{Dst, SendError, SendFlags, SocketId, wire};
 use crate::dns::blocklist;
 use crate::route::ctx::Received;
 use crate::timer::monotonic_ms;
@@ -246,6 +246,9 @@ pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
     if held {
         return Ok(());
     }
+    if let Some(wire) = wire::replaced() {
+        return wire(dst, bytes);
+    }
     match listen.fd.send_to(bytes, &dst.addr.into()) {
         Ok(_) => Ok(()),
         Err(source) => Err(SendError::Io {
@@ -312,6 +315,12 @@ fn send_run(
     let Some(listen) = crate::server().sockets.get(socket) else {
         return;
     };
+    if let Some(wire) = wire::replaced() {
+        for (_, addr, bytes) in run {
+            let _ = wire(&plain(listen, *addr), bytes);
+        }
+        return;
+    }
     let mut one = |(_, addr, bytes): &(SocketId, SocketAddr, Vec<u8>)| {
         if let Err(e) = listen.fd.send_to(bytes, &(*addr).into()) {
             super::ERR_SEND.inc();
@@ -320,14 +329,7 @@ fn send_run(
                 "can't send {} bytes to udp:{addr}: {e}",
                 bytes.len()
             );
-            let dst = Dst {
-                proto: listen.proto,
-                addr: *addr,
-                socket,
-                conn: None,
-                flags: SendFlags::default(),
-            };
-            unsent.push((dst, bytes.clone()));
+            unsent.push((plain(listen, *addr), bytes.clone()));
         }
     };
     let mut sent = 0;
@@ -354,6 +356,17 @@ fn send_run(
     // What the kernel did not take in one go is tried singly, so that one bad destination does not
     // cost the messages behind it.
     run[sent..].iter().for_each(&mut one);
+}
+
+/// The destination of a datagram from this socket.
+fn plain(listen: &Listen, addr: SocketAddr) -> Dst {
+    Dst {
+        proto: listen.proto,
+        addr,
+        socket: listen.id,
+        conn: None,
+        flags: SendFlags::default(),
+    }
 }
 
 fn to_std(a: &SockaddrStorage) -> Option<SocketAddr> {

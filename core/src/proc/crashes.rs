@@ -5,8 +5,8 @@
 
 use olelo_ipc::text;
 use olelo_mem::Words;
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Deaths that are remembered.
 pub const KEPT: usize = 32;

@@ -3,7 +3,7 @@
 use olelo_mem::heap;
 
 /// Percent of use at which a line is logged; it is taken back [`BACK`] percent below.
-const MARKS: [u8; 2] = [80, 90];
+const MARKS: [u8; 2] = [80, heap::SHORT];
 const BACK: u8 = 5;
 /// Milliseconds between looks.
 const EVERY: u64 = 1_000;
@@ -29,8 +29,13 @@ impl Gauge {
         if self.above > before {
             crate::warn!(
                 "core",
-                "shared memory is {used}% used, by {}; raise -m, or see mem.top",
-                users()
+                "shared memory is {used}% used, by {}{}; raise -m, or see mem.top",
+                users(),
+                if used >= heap::SHORT {
+                    "; new work is refused with 503"
+                } else {
+                    ""
+                }
             );
         } else if self.above < before {
             crate::notice!("core", "shared memory is {used}% used again");

@@ -74,11 +74,7 @@ pub(super) fn broken_zones() -> Vec<String> {
 /// Kills all workers, empties these zones (or all, where that does not do) and lets the workers be
 /// started again.
 pub(super) fn restart_all(server: &Server, jobs: &mut [Job], zones: &[String]) {
-    crate::crit!(
-        "core",
-        "all workers are started anew; emptied are: {}",
-        zones.join(", ")
-    );
+    crate::crit!("core", "all workers are started anew");
     for job in jobs.iter_mut() {
         if let (Some(pid), Some(place)) = (job.pid(), job.place()) {
             signals::kill_and_reap(pid);

@@ -41,6 +41,11 @@ pub fn secret() -> u64 {
     })
 }
 
+/// Sets [`secret`], so that a simulation can be repeated; before anybody asked for it.
+pub fn set_secret(secret: u64) {
+    let _ = SECRET.set(secret);
+}
+
 /// Ranks of processes, as modules see them in `child_init`.
 pub mod rank {
     /// Main itself.

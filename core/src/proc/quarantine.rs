@@ -9,8 +9,8 @@
 
 use olelo_ipc::process::message_key;
 use olelo_mem::Words;
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Messages that can have strikes at a time; the oldest goes.
 const ROOM: usize = 64;
@@ -84,7 +84,7 @@ fn look_closer(message: &[u8]) -> Verdict {
 
 /// Messages with strikes.
 pub fn list() -> Vec<Struck> {
-    let entries = (0..ROOM).filter_map(|i| entry(i));
+    let entries = (0..ROOM).filter_map(entry);
     entries
         .map(|w| Struck {
             key: w[0].load(Ordering::Acquire),

@@ -39,7 +39,7 @@ pub(crate) fn ask(
     let me = std::process::id() as i32;
     if let Some(s) = slot {
         // Claimed in our own name until there is a child.
-        if !signals::wait_until(TURN, || claim(s, me)) {
+        if !signals::wait_until(TURN, || s.claim(me)) {
             return Err("another reload is under way".into());
         }
     }
@@ -61,9 +61,12 @@ pub(crate) fn ask(
             let mut said = Vec::new();
             let read = Read::take(&mut ours, LONGEST).read_to_end(&mut said);
             signals::kill_and_reap(pid);
-            if let Some(main) = table().get(0).map(|m| m.pid()).filter(|p| *p != me) {
-                // Main looks after the slot at once, not at its next round.
-                signals::kill(main, nix::sys::signal::Signal::SIGCHLD);
+            match main_but(me) {
+                // It looks after the slot at once, not at its next round.
+                Some(main) => signals::kill(main, nix::sys::signal::Signal::SIGCHLD),
+                None => {
+                    clean_up();
+                }
             }
             Ok(read.ok().and_then(|_| verdict(&said)))
         }
@@ -84,12 +87,10 @@ fn slot() -> Option<Slot> {
     SLOT.get().and_then(|s| table().get(*s))
 }
 
-/// Takes the slot. During the boot main itself asks, and cleans up itself.
-fn claim(slot: Slot, me: i32) -> bool {
-    if table().get(0).is_none_or(|m| m.pid() == 0 || m.pid() == me) {
-        clean_up();
-    }
-    slot.claim(me)
+/// Main, unless that is who asks: during the boot it is.
+fn main_but(me: i32) -> Option<i32> {
+    let pid = table().get(0)?.pid();
+    (pid != 0 && pid != me).then_some(pid)
 }
 
 fn be(

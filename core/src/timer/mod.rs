@@ -6,7 +6,7 @@
 
 use std::sync::RwLock;
 
-pub use olelo_mem::wheel::monotonic_ms;
+pub use olelo_mem::wheel::{monotonic_ms, set_clock};
 
 /// Which process runs a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn every(name: &'static str, every_ms: u64, pace: Pace, run: fn(u64)) {
 }
 
 /// The jobs of one process.
-pub(crate) fn jobs(pace: Pace) -> Vec<Job> {
+pub fn jobs(pace: Pace) -> Vec<Job> {
     JOBS.read()
         .map(|j| j.iter().copied().filter(|j| j.pace == pace).collect())
         .unwrap_or_default()

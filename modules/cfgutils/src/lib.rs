@@ -23,9 +23,9 @@ use olelo_core::route::value::Val;
 use olelo_core::timer::monotonic_ms;
 use olelo_core::{error, info, warn};
 use olelo_ipc::process;
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use olelo_mem::words::Words;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The longest that one call of `sleep` or `usleep` waits.

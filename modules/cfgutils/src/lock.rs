@@ -7,11 +7,11 @@
 
 use olelo_core::route::ctx::Ctx;
 use olelo_core::{error, warn};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use olelo_mem::slot::current_slot;
 use olelo_mem::words::Words;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A script that waits longer goes on without the lock, with an error in the log.

@@ -12,11 +12,11 @@ use olelo_core::route::trace::Step;
 use olelo_core::rpc::{Answer, Fault, Params, Value, fields, text};
 use olelo_core::timer::monotonic_ms;
 use olelo_ipc::{process, signals};
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use olelo_mem::heap::Tag;
 use olelo_mem::table::Table;
 use olelo_mem::words::Words;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest time at one statement.

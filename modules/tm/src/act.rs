@@ -137,7 +137,8 @@ pub fn up(dst: &Dst, bytes: &[u8], ctx: Option<&mut Ctx>) {
     }
 }
 
-fn cancel(open: &Open, leg: usize) -> Option<Out> {
+/// The CANCEL of a leg.
+pub fn cancel(open: &Open, leg: usize) -> Option<Out> {
     let to = open.tx.legs.get(leg)?.to.dst();
     let sent = open.leg_piece(leg, LegPiece::Sent)?;
     let mut reason = open.piece(Piece::Reason).unwrap_or_default().to_vec();

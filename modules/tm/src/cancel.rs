@@ -5,6 +5,7 @@ use crate::events::{self, News};
 use crate::lookup::{self, Created};
 use crate::mine::{mine, mine_ref};
 use crate::params;
+use crate::promise::promise;
 use crate::relay::{self, Target};
 use crate::state::flag;
 use crate::store::{Open, Piece};
@@ -74,6 +75,7 @@ pub fn cancel(id: NodeId, reason: &[u8], ctx: Option<&mut Ctx>) -> bool {
     let Some(mut open) = Open::node(id) else {
         return false;
     };
+    let _promise = promise(id);
     if !reason.is_empty() && !open.tx.head.has(flag::NO_CANCEL_REASON) {
         open.set(Piece::Reason, reason);
     }
@@ -107,6 +109,7 @@ pub fn cancel_some(id: NodeId, code: u16, keep_out: impl Fn(usize) -> bool) -> b
     let Some(mut open) = Open::node(id) else {
         return false;
     };
+    let _promise = promise(id);
     if code != 0 {
         let line = format!("Reason: SIP;cause={code}\r\n");
         open.set(Piece::Reason, line.as_bytes());

@@ -8,6 +8,7 @@
 //! they need to know. A reply to the old leg that comes late still counts.
 
 use crate::attrs::{self, Attr};
+use crate::promise::promise;
 use crate::state::{Leg, LegState, MAX_LEGS, Place, flag, leg_flag};
 use crate::store::{LegPiece, Open};
 use crate::{act, ids, params};
@@ -56,6 +57,10 @@ pub fn next(open: &mut Open, at: usize, ours: bool) -> Option<usize> {
     if !old.has(leg_flag::MORE) || !old.is_active() || stays || open.tx.legs.len() >= MAX_LEGS {
         return None;
     }
+    let now = monotonic_ms();
+    if open.tx.is_expired(now) {
+        return None;
+    }
     let number = open.tx.legs.len();
     let attrs = open.leg_piece(at, LegPiece::Attrs)?;
     let (place, via, rest) = unpack(attrs::get(attrs, Attr::Places)?)?;
@@ -86,7 +91,7 @@ pub fn next(open: &mut Open, at: usize, ours: bool) -> Option<usize> {
     if !later.is_empty() {
         leg.flags |= leg_flag::MORE;
     }
-    let new = open.tx.start_leg(leg, monotonic_ms());
+    let new = open.tx.start_leg(leg, now);
     let kept = open.set_leg(new, LegPiece::Sent, &bytes);
     if !kept || !open.set_leg(new, LegPiece::Attrs, &attrs) {
         // No memory: it ends before it began.
@@ -138,6 +143,7 @@ pub fn send(id: NodeId, at: usize) {
 
 /// Leg `at` could not be sent: goes on to the next place, or ends it.
 pub fn unsent(id: NodeId, at: usize, ours: bool) {
+    let _promise = promise(id);
     if let Err(last) = go_on(id, at, ours) {
         let Some(mut open) = Open::node(id) else {
             return;

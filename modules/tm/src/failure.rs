@@ -2,8 +2,8 @@
 //!
 //! The process that finds the end marks the transaction busy, so that whatever comes meanwhile is
 //! recorded only; it alone decides afterwards, as often as the route starts new legs that have
-//! failed by then. Should it die, main's repair leads the timer process here, which goes on without
-//! the route.
+//! failed by then. Should it die, [`crate::orphan`] leads the timer process here, which goes on
+//! without the route.
 
 use crate::act;
 use crate::attrs::{self, Attr};
@@ -12,8 +12,9 @@ use crate::events::{self, News};
 use crate::machine::Do;
 use crate::mine::{Side, mine};
 use crate::params;
+use crate::promise::promise;
 use crate::revive;
-use crate::state::{Head, Uas, flag, leg_flag};
+use crate::state::{Head, flag, leg_flag};
 use crate::stats;
 use crate::store::{LegPiece, Mark, Open, Piece};
 use crate::uac;
@@ -31,6 +32,7 @@ const MOST_STEPS: usize = 40;
 
 /// Ends a transaction all of whose legs have failed, or starts its failure route.
 pub fn finish(id: NodeId) {
+    let _promise = promise(id);
     for _ in 0..MOST_STEPS {
         let Some(open) = Open::node(id) else { return };
         if open.tx.head.answered() || open.is_busy() || open.tx.active() > 0 {
@@ -65,6 +67,7 @@ pub fn leg_failed(id: NodeId, leg: usize) {
         .map(str::to_string);
     let code = open.tx.legs.get(leg).map_or(0, |l| l.code);
     let Some(name) = name else { return };
+    let _promise = promise(id);
     open.set_mark(Some((Mark::Busy, current_slot())));
     open.leave();
     revive::with(id, |ctx| {
@@ -283,40 +286,5 @@ fn finish_silent(mut open: Open, id: NodeId) {
     if let Some(w) = winner.filter(|_| !replica) {
         stats::ended(408);
         uac::done(id, w, None);
-    }
-}
-
-/// The process whose script had marked a transaction is dead: goes on without its script.
-pub fn orphaned(id: NodeId, slot: u16) {
-    let Some(mut open) = Open::node(id) else {
-        return;
-    };
-    let Some((kind, owner)) = open.mark() else {
-        return;
-    };
-    if owner != slot {
-        return;
-    }
-    open.set_mark(None);
-    let legs = open.tx.legs.len();
-    if open.tx.head.uas() != Uas::Proceeding {
-        return open.leave();
-    }
-    olelo_core::warn!(
-        "tm",
-        "the process in slot {slot} died while routing a request"
-    );
-    if legs == 0 || open.tx.head.has(flag::SUSPENDED) && kind == Mark::Busy {
-        open.tx.head.put(flag::SUSPENDED, false);
-        open.leave();
-        make(id, 500, upstream::reason_of(500));
-        return;
-    }
-    // Its failure route, cleared when it began, does not run again.
-    open.tx.head.put(flag::HAS_FAILURE, false);
-    let settled = open.tx.settle();
-    open.commit();
-    if settled.is_some() {
-        finish(id);
     }
 }

@@ -12,6 +12,7 @@
 //! | `failure` | all legs have failed |
 //! | `cancel`, `uac`, `suspend` | CANCEL, local requests, waiting |
 //! | `act`, `timers` | carrying out; the clock |
+//! | `promise`, `orphan` | what is decided and not yet done, and whose process died over it |
 //! | `events` | what other modules are told |
 //! | `script`, `contacts`, `commands`, `params` | what operators see |
 //!
@@ -35,7 +36,11 @@ mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod mine;
+mod orphan;
+#[cfg(test)]
+mod orphan_tests;
 mod params;
+mod promise;
 mod received;
 mod relay;
 mod revive;
@@ -147,6 +152,7 @@ fn script_ended(ctx: &mut Ctx) {
     let Some(id) = mine::node(ctx).filter(|_| ctx.msg.is_request() && mine(ctx).created) else {
         return;
     };
+    let _promise = promise::promise(id);
     let Some(mut open) = Open::node(id) else {
         return;
     };
@@ -205,6 +211,7 @@ fn init() -> Result<(), String> {
     // Before the forks: every process must have the same.
     let _ = olelo_core::proc::secret();
     store::create()?;
+    promise::create()?;
     hooks::REPLY.add(received::reply);
     hooks::SCRIPT_FAILED.add(script_failed);
     hooks::POST_SCRIPT.add(script_ended);
@@ -236,7 +243,7 @@ pub fn module() -> Module {
         )
         .event("tm:continue", "A suspended transaction goes on.")
         .init(init)
-        .worker_died(timers::worker_died);
+        .worker_died(orphan::worker_died);
     m.functions = script::functions();
     m.functions.extend(contacts::functions());
     m.params = params::all();

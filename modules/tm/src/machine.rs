@@ -107,7 +107,10 @@ impl Tx {
                 self.negative(at, code, now, busy, rules, &mut todo);
             }
             // A negative reply was seen or faked. The ACK was lost, or our patience was too short.
-            (LegState::Completed, 300..) if invite => todo.push(Do::Ack(at)),
+            (LegState::Completed, 300..) if invite => {
+                self.legs[at].stop_cancel();
+                todo.push(Do::Ack(at));
+            }
             (LegState::Completed, 200..300) if invite && !self.is_silent() => {
                 self.late_success(at, code, now, rules, &mut todo);
             }
@@ -525,6 +528,11 @@ impl Tx {
     /// Replies of the legs go nowhere: the request was made here, or is a copy.
     pub fn is_silent(&self) -> bool {
         self.head.has(flag::LOCAL | flag::REPLICA)
+    }
+
+    /// It has lasted as long as it may: nothing new begins.
+    pub fn is_expired(&self, now: u64) -> bool {
+        self.head.life_end != 0 && self.head.life_end <= now
     }
 
     fn within_life(&self, at: u64) -> u64 {

@@ -105,6 +105,18 @@ fn a_ringing_leg_times_out_with_a_cancel() {
     assert_eq!(t.on_reply(0, 200, START, false, &RULES), [Do::Pass]);
 }
 
+/// Its CANCEL is pointless once the final reply is there, even if the answer to it was lost.
+#[test]
+fn a_final_reply_that_comes_late_stops_the_cancel() {
+    let mut t = tx(flag::INVITE, 1);
+    t.on_reply(0, 180, START, false, &RULES);
+    let seen = run(&mut t, 120_000);
+    assert!(seen.contains(&(120_000, Do::Cancel(0))), "{seen:?}");
+    assert_ne!(t.legs[0].cancel_at, 0);
+    assert_eq!(t.on_reply(0, 487, START, false, &RULES), [Do::Ack(0)]);
+    assert_eq!((t.legs[0].cancel_at, t.legs[0].cancel_end), (0, 0));
+}
+
 #[test]
 fn restarting_the_ring_timer_is_a_choice() {
     for (restart, end) in [(true, START + 160_000), (false, START + 120_000)] {

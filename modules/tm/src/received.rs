@@ -11,6 +11,7 @@ use crate::failover;
 use crate::ids;
 use crate::mine::{Side, mine};
 use crate::params;
+use crate::promise::promise;
 use crate::state::{Head, flag};
 use crate::stats;
 use crate::store::{LegPiece, Open, Piece};
@@ -86,6 +87,7 @@ fn of_leg(ctx: &mut Ctx, open: Open, id: NodeId, leg: usize) {
     if routed {
         keep_changes(ctx, &mut open, leg, &avps_were);
     }
+    let _promise = promise(id);
     let busy = open.is_busy();
     let now = monotonic_ms();
     let elsewhere = failover::after_reply(&mut open, leg, status);

@@ -10,8 +10,9 @@ use crate::ids;
 use crate::lookup::{self, AckOf, Created};
 use crate::mine::{Side, mine, mine_ref};
 use crate::params;
+use crate::promise::promise;
 use crate::state::{Leg, MAX_LEGS, Place, flag, leg_flag};
-use crate::store::{LegPiece, Open, Piece};
+use crate::store::{LegPiece, Mark, Open, Piece};
 use crate::upstream::{self, Answer};
 use crate::{act, cancel, failover};
 use olelo_core::mem::NodeId;
@@ -81,7 +82,7 @@ pub fn relay_request(ctx: &mut Ctx, to: &Target) -> i64 {
         && !ctx.local
         && !to.replicate
         && ctx.msg.method() == Method::Invite
-        && Open::node(id).is_some_and(|o| o.tx.head.code == 0);
+        && will_try(id);
     if send_100 {
         // Resolving names and branch routes may take long: the sender shall not repeat meanwhile.
         upstream::trying(ctx, id);
@@ -97,6 +98,18 @@ pub fn relay_request(ctx: &mut Ctx, to: &Target) -> i64 {
             -1
         }
     }
+}
+
+/// No reply was sent yet. That a 100 will be is noted first: who has got it no longer repeats its
+/// request, and waits for a reply even if this process should die.
+fn will_try(id: NodeId) -> bool {
+    let Some(open) = Open::node(id).filter(|o| o.tx.head.code == 0) else {
+        return false;
+    };
+    if let Some((Mark::Request, slot)) = open.mark() {
+        open.set_mark(Some((Mark::Trying, slot)));
+    }
+    true
 }
 
 /// The transaction of the request, created where there is none; else what `t_relay` returns.
@@ -149,6 +162,7 @@ fn forward(ctx: &mut Ctx, id: NodeId, to: &Target, sent_100: bool) -> Result<(),
         return Err((500, "Server Internal Error"));
     };
     let (base, head) = (open.tx.legs.len(), open.tx.head);
+    let expired = open.tx.is_expired(monotonic_ms());
     drop(open);
     if head.answered() {
         olelo_core::info!("tm", "a request that has its final reply is not relayed");
@@ -156,6 +170,10 @@ fn forward(ctx: &mut Ctx, id: NodeId, to: &Target, sent_100: bool) -> Result<(),
     }
     if head.has(flag::CANCELED) {
         return canceled(ctx, id);
+    }
+    if expired {
+        // A new leg would time out at once.
+        return Err((408, upstream::reason_of(408)));
     }
     let mut ready = SmallVec::<[Ready; 1]>::new();
     let mut error = (500, "No branches for forwarding");
@@ -171,6 +189,7 @@ fn forward(ctx: &mut Ctx, id: NodeId, to: &Target, sent_100: bool) -> Result<(),
     if ready.is_empty() {
         return Err(error);
     }
+    let _promise = promise(id);
     publish(ctx, id, base, &mut ready, to, sent_100)?;
     let sent = send_all(ctx, id, base, &ready);
     ready

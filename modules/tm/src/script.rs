@@ -182,7 +182,7 @@ fn asking() -> Vec<Function> {
         function("t_get_status_code", |c: &mut Ctx| status(c).map_or(-1, i64::from)).cfg("t_get_status_code").routes(Routes(REQUEST.0 | FAILURE.0 | ONREPLY.0 | BRANCH.0 | EVENT.0)).doc("The status that t_check_status looks at, or -1."),
         function("t_get_branch_index", |c: &mut Ctx| i64::from(c.branch_index)).doc("Number of the leg that the route works for, or -1."),
         function("t_is_canceled", |c: &mut Ctx| ask(c, |t| t.head.has(flag::CANCELED))).cfg("t_is_canceled").routes(ASK).doc("Whether the transaction was canceled."),
-        function("t_is_expired", |c: &mut Ctx| ask(c, |t| t.head.life_end != 0 && t.head.life_end <= monotonic_ms())).cfg("t_is_expired").routes(ASK).doc("Whether the transaction has lasted as long as it may."),
+        function("t_is_expired", |c: &mut Ctx| ask(c, |t| t.is_expired(monotonic_ms()))).cfg("t_is_expired").routes(ASK).doc("Whether the transaction has lasted as long as it may."),
         function("t_is_retr_async_reply", |_: &mut Ctx| FALSE).cfg("t_is_retr_async_reply").routes(TM_ONREPLY).doc("Replies are not suspended: false."),
         function("t_any_timeout", |c: &mut Ctx| ask(c, |t| t.legs.iter().any(|l| l.has(leg_flag::TIMEOUT)))).cfg("t_any_timeout").routes(ASK).doc("Whether some leg has timed out."),
         function("t_any_replied", |c: &mut Ctx| ask(c, |t| t.legs.iter().any(|l| l.has(leg_flag::REPLIED)))).cfg("t_any_replied").routes(ASK).doc("Whether some leg has got a reply."),

@@ -10,13 +10,14 @@
 //! what the change asks for is done after that. Changes to existing transactions may use the
 //! memory reserve: only new transactions are refused when memory is short.
 
+use crate::promise::promise;
 use crate::state::{Head, Leg, Tx};
+use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
 use olelo_core::mem::table::{BucketGuard, Child, NodeId, RecordView, Table};
 use olelo_core::mem::wheel::Wheel;
 use smallvec::SmallVec;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::Relaxed;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Pieces of a transaction.
@@ -59,6 +60,8 @@ const SEQ: usize = 2;
 pub enum Mark {
     /// The request's own route: others may act meanwhile.
     Request = 1,
+    /// The same, and a 100 was sent: the sender no longer repeats its request.
+    Trying = 3,
     /// A failure route, or the route of `t_continue`: others only record.
     Busy = 2,
 }
@@ -227,6 +230,7 @@ impl Open {
         let slot = (word & 0xffff).checked_sub(1)? as u16;
         let kind = match word >> 16 {
             2 => Mark::Busy,
+            3 => Mark::Trying,
             _ => Mark::Request,
         };
         Some((kind, slot))
@@ -261,6 +265,8 @@ impl Open {
     /// Publishes the changes, unlocks, and arms the timer where it must fire earlier than armed.
     /// False where memory is short: the transaction is as before.
     pub fn commit(mut self) -> bool {
+        // The change and its timer belong together.
+        let _promise = promise(self.id);
         let _reserve = use_reserve();
         let (Some(record), true) = (
             self.guard.get(self.id),
@@ -303,6 +309,14 @@ impl Open {
         self.rearm();
     }
 
+    /// As [`Open::leave`], whatever is said to be armed: who has said so may have died before.
+    pub fn leave_and_arm(self) {
+        if let Some(due) = self.word(DUE) {
+            due.store(0, Relaxed);
+        }
+        self.rearm();
+    }
+
     /// Removes the transaction.
     pub fn delete(mut self) -> bool {
         self.guard.remove(self.id)
@@ -317,6 +331,7 @@ impl Open {
         if next == 0 || armed != 0 && armed <= next {
             return;
         }
+        let _promise = promise(self.id);
         let number = seq.load(Relaxed) + 1;
         seq.store(number, Relaxed);
         due.store(next, Relaxed);
@@ -325,7 +340,7 @@ impl Open {
         arm(id, next, number);
     }
 
-    fn word(&self, at: usize) -> Option<&std::sync::atomic::AtomicU64> {
+    fn word(&self, at: usize) -> Option<&AtomicU64> {
         self.guard.get(self.id)?.words().get(at)
     }
 

@@ -1,9 +1,9 @@
 //! Tests of transactions in shared memory: what is published, what is freed.
 
 use crate::attrs::{self, Attr};
-use crate::failure;
 use crate::lookup::{self, AckOf, Created};
 use crate::mine::mine;
+use crate::orphan;
 use crate::state::{Leg, Uas, flag};
 use crate::store::{self, LegPiece, Mark, Open, Piece};
 use crate::timers;
@@ -13,19 +13,20 @@ use olelo_core::timer::monotonic_ms;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// The tests share one arena and look at its totals.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     static MADE: OnceLock<()> = OnceLock::new();
     let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
     MADE.get_or_init(|| {
         olelo_core::server::for_tests(vec![crate::module()]);
         store::create().unwrap();
+        crate::promise::create().unwrap();
     });
     store::store().unwrap().wheel.clear();
     guard
 }
 
-fn request(method: &str, call: &str, more: &str) -> Ctx {
+pub(crate) fn request(method: &str, call: &str, more: &str) -> Ctx {
     let mut ctx = Ctx::new();
     ctx.msg.buf_mut().extend_from_slice(
         format!("{method} sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK{call}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>{more}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n")
@@ -35,7 +36,7 @@ fn request(method: &str, call: &str, more: &str) -> Ctx {
     ctx
 }
 
-fn new(call: &str) -> (Ctx, NodeId) {
+pub(crate) fn new(call: &str) -> (Ctx, NodeId) {
     let mut ctx = request("INVITE", call, "");
     let Created::New(id) = lookup::create(&mut ctx, false) else {
         panic!("{call} exists")
@@ -168,9 +169,9 @@ fn a_dead_process_leaves_its_mark_to_others() {
     open.set_mark(Some((Mark::Busy, 77)));
     assert!(open.is_busy());
     drop(open);
-    failure::orphaned(id, 76);
+    orphan::script_died(id, 76);
     assert!(Open::node(id).unwrap().is_busy(), "another's death");
-    failure::orphaned(id, 77);
+    orphan::script_died(id, 77);
     let open = Open::node(id).unwrap();
     assert_eq!(open.mark(), None);
     assert_eq!(open.tx.head.code, 500, "answered without the script");

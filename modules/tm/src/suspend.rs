@@ -7,6 +7,7 @@ use crate::failure;
 use crate::lookup::{self, Created};
 use crate::machine::Do;
 use crate::mine::{Side, mine};
+use crate::promise::promise;
 use crate::revive;
 use crate::state::flag;
 use crate::store::{Mark, Open, Piece};
@@ -68,6 +69,7 @@ pub fn resume(id: NodeId, route: &str) -> bool {
     if !open.tx.head.has(flag::SUSPENDED) || open.is_busy() {
         return false;
     }
+    let _promise = promise(id);
     open.tx.head.put(flag::SUSPENDED, false);
     open.tx.head.fr_at = 0;
     open.set_mark(Some((Mark::Busy, current_slot())));

@@ -9,12 +9,13 @@ use crate::events::{self, News};
 use crate::failover;
 use crate::failure;
 use crate::machine::Do;
+use crate::orphan;
 use crate::params;
+use crate::promise::promise;
 use crate::stats;
 use crate::store::{self, Open, head_of};
 use olelo_core::dns::blocklist::{self, reason};
 use olelo_core::mem::NodeId;
-use olelo_core::mem::heap::use_reserve;
 use olelo_core::net::udp;
 use olelo_core::timer::monotonic_ms;
 
@@ -22,11 +23,6 @@ use olelo_core::timer::monotonic_ms;
 const BATCH: usize = 256;
 /// Milliseconds that a deadline must have passed before the sweep takes care.
 const OVERDUE: u64 = 2_000;
-
-/// Kind of an entry: the armed timer of a transaction.
-const TIMER: u64 = 0;
-/// Kind of an entry: the process whose script worked on the transaction is dead.
-const ORPHAN: u64 = 1;
 
 /// The job of the `timer` process.
 pub fn tick(now: u64) {
@@ -36,7 +32,8 @@ pub fn tick(now: u64) {
         let n = store.wheel.advance(now, BATCH, |[node, number, kind]| {
             let id = NodeId::from_bits(node);
             match kind {
-                ORPHAN => failure::orphaned(id, number as u16),
+                orphan::SCRIPT => orphan::script_died(id, number as u16),
+                orphan::PROMISE => orphan::make_good(id),
                 _ => fired(id, number),
             }
         });
@@ -67,24 +64,9 @@ pub fn due(mut open: Open, id: NodeId, now: u64) {
     let todo = open.tx.on_timer(now, busy, &params::rules());
     let head = open.tx.head;
     if todo.contains(&Do::Delete) {
-        if events::is_told(events::DESTROY) {
-            open.leave();
-            let news = News {
-                what: events::DESTROY,
-                code: head.code,
-                leg: None,
-                reply: b"",
-                made_here: false,
-            };
-            events::tell(id, &head, &news, None);
-            let Some(again) = Open::node(id) else { return };
-            open = again;
-        }
-        if open.delete() {
-            stats::FREED.inc();
-        }
-        return;
+        return delete(open, id);
     }
+    let _promise = promise(id);
     let out = act::prepare(&mut open, &todo, None);
     open.commit();
     for dst in &mute {
@@ -93,6 +75,27 @@ pub fn due(mut open: Open, id: NodeId, now: u64) {
     act::carry_out(id, &head, out, None);
     for new in elsewhere {
         failover::send(id, new);
+    }
+}
+
+/// A transaction is over: who wants to know is told, and it is removed.
+pub fn delete(mut open: Open, id: NodeId) {
+    if events::is_told(events::DESTROY) {
+        let head = open.tx.head;
+        open.leave();
+        let news = News {
+            what: events::DESTROY,
+            code: head.code,
+            leg: None,
+            reply: b"",
+            made_here: false,
+        };
+        events::tell(id, &head, &news, None);
+        let Some(again) = Open::node(id) else { return };
+        open = again;
+    }
+    if open.delete() {
+        stats::FREED.inc();
     }
 }
 
@@ -117,10 +120,9 @@ pub fn sweep(_now: u64) {
         if late {
             due(open, id, now);
         } else if next == 0 && open.mark().is_none() && open.tx.active() == 0 {
-            // No leg, no timer, no script: created and forgotten.
-            let mut open = open;
-            open.tx.release(now);
-            open.commit();
+            // Nothing runs and no timer does: its end is still to be drawn.
+            open.leave();
+            failure::finish(id);
         }
     }
 }
@@ -142,30 +144,4 @@ pub fn clean() -> i64 {
     });
     stats::FREED.add(gone as i64);
     gone as i64
-}
-
-/// A worker is dead: hands what its scripts had marked to the `timer` process. Runs in main.
-pub fn worker_died(slot: u16) {
-    let Some(store) = store::store() else { return };
-    let _reserve = use_reserve();
-    let now = monotonic_ms();
-    let mut marked = Vec::new();
-    store.table.for_each_bucket(|guard| {
-        for r in guard.iter() {
-            let mark = r.words().first();
-            let word = mark.map_or(0, |w| w.load(std::sync::atomic::Ordering::Relaxed));
-            if word & 0xffff == u64::from(slot) + 1 {
-                marked.push(r.id());
-            }
-        }
-    });
-    for id in marked {
-        if let Err(e) = store
-            .wheel
-            .insert(now, [id.to_bits(), u64::from(slot), ORPHAN])
-        {
-            olelo_core::error!("tm", "an orphaned transaction waits for its timers: {e}");
-        }
-    }
-    let _ = TIMER;
 }

@@ -9,6 +9,7 @@ use crate::attrs::{self, Attr};
 use crate::events::{self, News};
 use crate::mine::mine;
 use crate::params;
+use crate::promise::promise;
 use crate::relay::{self, Target};
 use crate::revive;
 use crate::state::flag;
@@ -189,6 +190,7 @@ pub(crate) fn done(id: NodeId, leg: usize, reply: Option<&mut Ctx>) {
     if open.tx.head.has(flag::REPLICA) {
         return;
     }
+    let _promise = promise(id);
     let head = open.tx.head;
     let code = open.tx.legs.get(leg).map_or(408, |l| l.code);
     let notify = attrs::get(open.attrs(), Attr::Notify).map(<[u8]>::to_vec);

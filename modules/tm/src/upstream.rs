@@ -5,6 +5,7 @@ use crate::events::{self, News};
 use crate::ids;
 use crate::mine::{Side, mine, mine_ref};
 use crate::params;
+use crate::promise::promise;
 use crate::revive;
 use crate::state::flag;
 use crate::stats;
@@ -51,6 +52,7 @@ pub fn answer(ctx: &mut Ctx, id: NodeId, a: &Answer<'_>) -> i64 {
     let Some(mut open) = Open::node(id) else {
         return -1;
     };
+    let _promise = promise(id);
     if !open.tx.answer(code, true, now) {
         olelo_core::info!(
             "tm",

@@ -8,7 +8,7 @@
 use crate::contact::{Contact, Record, contacts_of, encode, head};
 use olelo_core::hooks::Hook;
 use olelo_core::{proc, timer};
-use olelo_mem::heap::{Tag, use_reserve};
+use olelo_mem::heap::{Tag, is_short, use_reserve};
 use olelo_mem::table::{BucketGuard, NodeId, Table as Buckets, TableError};
 use olelo_mem::words::Words;
 use std::cell::Cell;
@@ -368,7 +368,11 @@ impl Table {
         let mut bytes = Vec::with_capacity(old.bytes.len() + 320);
         encode(self.number, aor, contacts, &mut bytes);
         // What does not grow is no new work: renewals and removals go on when memory is short.
-        let _reserve = (contacts.len() <= old.count()).then(use_reserve);
+        let grows = contacts.len() > old.count();
+        if grows && is_short() {
+            return Err(StoreError::NoMemory(shown()));
+        }
+        let _reserve = (!grows).then(use_reserve);
         let mut guard = store.buckets.lock(self.hash(aor));
         let found = self
             .locate(&guard, aor)
