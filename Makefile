@@ -5,13 +5,14 @@
 #   make check    formatting and lints, warnings denied
 #   make doc      print the reference of all modules to doc/
 #   make bench    micro-benchmarks
+#   make fuzz     look for bytes that break a parser: TARGET=message SECONDS=600
 #   make install  copy the programs and etc/ below PREFIX (/usr/local)
 
 PREFIX ?= /usr/local
 RUN_DIR ?= $(CURDIR)/run
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: help run test check doc bench install deps
+.PHONY: help run test check doc bench fuzz install deps
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -53,6 +54,17 @@ doc:
 
 bench:
 	cargo bench -p olelo-sip -p olelo-benches
+
+TARGET ?= message
+SECONDS ?= 600
+DICTIONARY = dictionaries/$(if $(filter cfg native,$(TARGET)),cfg,sip)
+
+# What is new goes to libfuzzer/corpus, which is not kept; see tests/fuzz/README.md.
+fuzz:
+	@mkdir -p tests/fuzz/libfuzzer/corpus/$(TARGET)
+	cd tests/fuzz && cargo +nightly fuzz run -s none --fuzz-dir libfuzzer $(TARGET) \
+		libfuzzer/corpus/$(TARGET) corpus/$(TARGET) -- \
+		-dict=$(DICTIONARY) -max_total_time=$(SECONDS) -timeout=60
 
 install: deps
 	cargo build --release -p olelo -p olctl

@@ -42,6 +42,9 @@ struct Branch {
     in_else: bool,
 }
 
+/// Most files that are read: two that include each other twice would be read without end.
+const MOST_FILES: usize = 1000;
+
 impl<'o> Preprocessor<'o> {
     pub fn new(options: &'o Options) -> Self {
         let mut this = Self {
@@ -582,6 +585,18 @@ impl<'o> Preprocessor<'o> {
             )
             .with_help("does a file include itself?");
             return self.diagnostics.push(fault);
+        }
+        if self.files.len() >= MOST_FILES {
+            // Once is enough: each file of them would say it again.
+            if self.files.len() == MOST_FILES {
+                self.files.push((name.into(), Vec::new()));
+                self.error(
+                    "deep-include",
+                    format!("more than {MOST_FILES} files are included"),
+                    at,
+                );
+            }
+            return;
         }
         let here = self.sources.file(at.file).and_then(|f| f.path.clone());
         let beside = here

@@ -28,6 +28,14 @@ pub struct CoreConfig {
     pub tcp_max_connections: usize,
     /// Most bytes that wait to be sent on one connection (`tcp_conn_wq_max`).
     pub tcp_conn_wq_max: usize,
+    /// Most bytes that wait to be sent on all connections (`tcp_wq_max`).
+    pub tcp_wq_max: usize,
+    /// Most connections accepted from one address, 0 for any number (`tcp_accept_iplimit`).
+    pub tcp_accept_iplimit: usize,
+    /// Seconds that the header section of a message may take to arrive (`tcp_msg_read_timeout`).
+    pub tcp_msg_read_timeout: u64,
+    /// Seconds that its body may take (`tcp_msg_data_timeout`).
+    pub tcp_msg_data_timeout: u64,
     /// Accept a stream message without Content-Length (`tcp_accept_no_cl`).
     pub tcp_accept_no_cl: bool,
     /// Answer CRLF keep-alives on streams (`tcp_crlf_ping`).
@@ -135,6 +143,10 @@ impl CoreConfig {
             tcp_send_timeout: int("tcp_send_timeout", 10).max(1) as u64,
             tcp_max_connections: size("tcp_max_connections", 2048),
             tcp_conn_wq_max: size("tcp_conn_wq_max", 32768).max(4096),
+            tcp_wq_max: size("tcp_wq_max", 10_485_760).max(65_536),
+            tcp_accept_iplimit: size("tcp_accept_iplimit", 1024),
+            tcp_msg_read_timeout: int("tcp_msg_read_timeout", 20).max(1) as u64,
+            tcp_msg_data_timeout: int("tcp_msg_data_timeout", 20).max(1) as u64,
             tcp_accept_no_cl: on("tcp_accept_no_cl", false),
             tcp_crlf_ping: on("tcp_crlf_ping", true),
             tcp_no_connect: on("tcp_no_connect", false),

@@ -107,8 +107,9 @@ pub fn decode(bytes: &[u8], limit: usize) -> Result<Option<(Packet, usize)>, Bin
             _ => return Err(BinrpcError::BadRecord(0)),
         },
         REPLY => Body::Reply(values.collect()),
-        FAULT => match (values.next(), values.next()) {
-            (Some(Value::Int(code)), Some(Value::Str(reason))) => Body::Fault(code, reason),
+        // A code beyond 32 bits was written as text.
+        FAULT => match (values.next().and_then(|c| c.as_int()), values.next()) {
+            (Some(code), Some(Value::Str(reason))) => Body::Fault(code, reason),
             _ => return Err(BinrpcError::BadRecord(0)),
         },
         other => return Err(BinrpcError::PacketType(other)),

@@ -1,5 +1,7 @@
 //! Behaviour of the real server, one file per behaviour.
 
+mod abuse_peers;
+mod abuse_scripts;
 mod bad_input;
 mod calls;
 mod configuration;

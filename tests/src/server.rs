@@ -50,6 +50,7 @@ pub struct Setup {
     modules: Vec<String>,
     children: usize,
     shm_mb: usize,
+    stderr: Option<Stdio>,
 }
 
 impl Setup {
@@ -73,6 +74,7 @@ impl Setup {
             modules: MODULES.iter().map(|m| m.to_string()).collect(),
             children: 2,
             shm_mb: 64,
+            stderr: None,
         }
     }
 
@@ -107,6 +109,12 @@ impl Setup {
         self
     }
 
+    /// Where its log goes instead of to the test, which then sees none of it.
+    pub fn stderr(mut self, to: impl Into<Stdio>) -> Setup {
+        self.stderr = Some(to.into());
+        self
+    }
+
     /// Starts the server and waits until it serves.
     pub fn start(self) -> Server {
         Server::start(self)
@@ -131,7 +139,7 @@ struct Log {
 }
 
 impl Server {
-    fn start(s: Setup) -> Server {
+    fn start(mut s: Setup) -> Server {
         let dir = std::env::temp_dir().join(format!("olelo-test-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
@@ -155,14 +163,16 @@ impl Server {
             .envs(s.env.iter().map(|(n, v)| (n, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(s.stderr.take().unwrap_or_else(Stdio::piped))
             .spawn()
             .expect("olelo starts");
         let log = Arc::new(Log::default());
-        let stderr = child.stderr.take().expect("stderr is piped");
+        let stderr = child.stderr.take();
+        let is_seen = stderr.is_some();
         let sink = log.clone();
         std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let lines = stderr.map(|e| BufReader::new(e).split(b'\n'));
+            for line in lines.into_iter().flatten().map_while(Result::ok) {
                 sink.lines
                     .lock()
                     .expect("log")
@@ -177,7 +187,14 @@ impl Server {
             script,
             addr,
         };
-        server.wait_for_start();
+        if is_seen {
+            server.wait_for_start();
+        } else {
+            server.eventually("it serves", || {
+                UnixStream::connect(server.dir.join("ctl")).is_ok()
+                    && server.ctl().call("core.uptime", &[]).is_ok()
+            });
+        }
         server
     }
 
@@ -288,6 +305,8 @@ impl Server {
                 };
                 (*pid, d.clone())
             })
+            // It is there for the moment of a load.
+            .filter(|(_, d)| d != "canary")
             .collect()
     }
 

@@ -60,9 +60,10 @@ impl Framer {
             return Frame::KeepAlive(4);
         }
         let start = match buf.iter().position(|b| !matches!(b, b'\r' | b'\n')) {
-            Some(n) => n,
-            None if buf.len() > 4 => return Frame::Bad,
-            None => return Frame::Incomplete,
+            // Line ends before a message are bounded, however they are cut.
+            Some(n) if n <= 4 => n,
+            None if buf.len() <= 4 => return Frame::Incomplete,
+            _ => return Frame::Bad,
         };
         if !crate::scan::is_token_byte(buf[start]) {
             return Frame::Bad;
@@ -81,6 +82,12 @@ impl Framer {
                 Frame::Incomplete
             }
         }
+    }
+
+    /// Whether the header section of a message has been seen and its body has not, as of the last
+    /// [`Framer::next`].
+    pub fn in_body(&self) -> bool {
+        self.need.is_some()
     }
 
     fn complete(&mut self, buf: &[u8], need: usize) -> Frame {

@@ -77,8 +77,8 @@ impl NameAddr {
             None
         } else {
             ParamSpans::new(buf, params)
-                .find(|p| p.name.of(buf).eq_ignore_ascii_case(b"tag"))
-                .and_then(|p| p.value)
+                .filter(|p| p.name.of(buf).eq_ignore_ascii_case(b"tag"))
+                .find_map(|p| p.value)
         };
         Ok(NameAddr {
             span,

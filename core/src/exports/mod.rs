@@ -48,6 +48,7 @@ pub fn module() -> Module {
     let m = crate::route::run::STATS.iter().fold(m, |m, s| m.stat(s));
     let m = crate::proc::STATS.iter().fold(m, |m, s| m.stat(s));
     let m = crate::dns::STATS.iter().fold(m, |m, s| m.stat(s));
+    let m = m.stat(&crate::log::LOST);
     crate::net::tcp::STATS.iter().fold(m, |m, s| m.stat(s))
 }
 

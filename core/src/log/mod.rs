@@ -5,14 +5,19 @@
 //! ```
 //!
 //! The level is a shared word, so `dbg`, `cfg.set core debug` and `corex.debug` reach every process
-//! at once. A line is one write; a full disk or a dead syslog loses lines, never a message.
+//! at once. A line is one write that never waits ([`sink`]): a full disk, a reader that sleeps or a
+//! dead syslog loses lines, never a message.
 
 use crate::route::module::IntParam;
 use std::cell::RefCell;
 use std::fmt::Arguments;
 use std::io::Write;
-use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+mod sink;
+
+pub use sink::LOST;
 
 /// `debug` of the core: lines above this level are not written.
 pub static DEBUG: IntParam = IntParam::new(0);
@@ -231,34 +236,83 @@ pub fn set_module_level(module: &str, level: Option<i64>) -> bool {
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static PREFIX: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    static SYSLOG: RefCell<Option<UnixDatagram>> = const { RefCell::new(None) };
+    static STDERR: RefCell<sink::Stderr> = RefCell::default();
+    static SYSLOG: RefCell<sink::Syslog> = RefCell::new(sink::Syslog::at(Path::new("/dev/log")));
 }
 
+/// Longest line, bytes: a script may log any text.
+const LONGEST: usize = 32 << 10;
+
 fn emit(level: Level, line: &mut Vec<u8>) {
+    line.truncate(LONGEST);
     if TO_STDERR.load(Ordering::Relaxed) {
         line.push(b'\n');
-        let _ = std::io::stderr().write_all(line);
-        return;
+        return STDERR.with_borrow_mut(|s| s.write(line));
     }
-    SYSLOG.with_borrow_mut(|s| {
-        if s.is_none() {
-            *s = UnixDatagram::unbound()
-                .and_then(|d| d.connect("/dev/log").map(|()| d))
-                .ok();
-            if let Some(d) = s {
-                let _ = d.set_nonblocking(true);
-            }
+    let pri = FACILITY.load(Ordering::Relaxed) | level.syslog();
+    let mut packet = format!("<{pri}>olelo[{}]: ", std::process::id()).into_bytes();
+    packet.extend_from_slice(line);
+    SYSLOG.with_borrow_mut(|s| s.send(&packet));
+}
+
+/// Lets one of many alike lines through: what a peer can cause at will must not fill the log.
+pub struct Seldom {
+    /// When the last passed: monotonic milliseconds, 0 for never.
+    last_ms: AtomicU64,
+    held: AtomicU64,
+}
+
+impl Seldom {
+    /// A gate that has let nothing through.
+    pub const fn new() -> Seldom {
+        Seldom {
+            last_ms: AtomicU64::new(0),
+            held: AtomicU64::new(0),
         }
-        let Some(d) = s else { return };
-        let pri = FACILITY.load(Ordering::Relaxed) | level.syslog();
-        let mut packet = format!("<{pri}>olelo[{}]: ", std::process::id()).into_bytes();
-        packet.extend_from_slice(line);
-        if d.send(&packet)
-            .is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock)
-        {
-            *s = None;
+    }
+
+    /// Once in ten seconds and process: how many were held back since the last.
+    pub fn pass(&self) -> Option<u64> {
+        const EVERY_MS: u64 = 10_000;
+        let (now, last) = (
+            crate::timer::monotonic_ms().max(1),
+            self.last_ms.load(Ordering::Relaxed),
+        );
+        if last != 0 && now < last + EVERY_MS {
+            self.held.fetch_add(1, Ordering::Relaxed);
+            return None;
         }
-    });
+        self.last_ms.store(now, Ordering::Relaxed);
+        Some(self.held.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Seldom::new()
+    }
+}
+
+/// Has panics logged as every other line is: the standard way may wait for a reader for ever.
+pub fn panics_too() {
+    std::panic::set_hook(Box::new(|p| {
+        let what = p
+            .payload()
+            .downcast_ref::<&str>()
+            .map(|s| s.to_string())
+            .or_else(|| p.payload().downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        let place = p
+            .location()
+            .map_or((String::new(), 0), |l| (l.file().into(), l.line()));
+        write(
+            Level::Bug,
+            "core",
+            &place.0,
+            place.1,
+            format_args!("panicked at {}:{}: {what}", place.0, place.1),
+        );
+    }));
 }
 
 /// Writes a line at the given level: `log!(Level::Info, "tm", "text {x}")`.

@@ -1,158 +1,38 @@
-//! TCP: who owns which connection, sending from anywhere, and a worker's event loop.
+//! TCP: sending from anywhere, and a worker's event loop.
 //!
-//! A connection belongs to the worker that accepted or opened it. A shared table maps peer
-//! addresses (and their `;alias`es) to connections, so that any process finds the owner; bytes for
-//! another worker's connection are posted to its queue and it is woken. What is posted: connection
-//! (or 0), peer, socket, bytes. Death of a worker closes its connections; main sweeps the table.
+//! A connection belongs to the worker that accepted or opened it. A shared table ([`tcp_table`]) maps
+//! peer addresses (and their `;alias`es) to connections, so that any process finds the owner; bytes
+//! for another worker's connection are posted to its queue and it is woken. Death of a worker closes
+//! its connections; main sweeps the table.
+//!
+//! A peer costs its own connection at most: how many there are, and how many from one address, how
+//! long a message may take to arrive, what waits to be sent and for how long are bounded
+//! (`tcp_max_connections`, `tcp_accept_iplimit`, `tcp_msg_read_timeout`, `tcp_conn_wq_max`,
+//! `tcp_wq_max`, `tcp_send_timeout`), and each bound has its counter.
+//!
+//! [`tcp_table`]: super::tcp_table
 
 use super::socket::Listen;
 use super::tcp_conn::{Conn, ConnError, Input};
+use super::tcp_stats::{BAD_STREAM, CONNECT_FAILED, ESTABLISHED, OPENED, QUEUE_FULL, RESETS};
+pub use super::tcp_stats::{STATS, WRITE_QUEUED};
+use super::tcp_table::{
+    POSTS, SHARED, decode_addr, encode_addr, forget, give_source, hash, remember, word,
+};
+pub use super::tcp_table::{connections, find, list};
+pub(crate) use super::tcp_table::{create, worker_died};
 use super::{ConnId, Dst, Proto, SendError, SendFlags, SocketId};
 use crate::dns::blocklist;
 use crate::route::ctx::Received;
-use crate::stats::Stat;
 use crate::timer::monotonic_ms;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use olelo_mem::heap::{Blob, Tag};
-use olelo_mem::queue::Queue;
-use olelo_mem::table::Table;
+use olelo_mem::heap::Blob;
 use olelo_sip::framing::{Frame, Framer};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
-use std::sync::OnceLock;
-
-/// Statistics of this file.
-pub static STATS: [&Stat; 11] = [
-    &OPENED,
-    &ACCEPTED,
-    &ESTABLISHED,
-    &RESETS,
-    &CONNECT_FAILED,
-    &CURRENT,
-    &QUEUE_FULL,
-    &TIMEOUTS,
-    &REFUSED,
-    &SEND_TIMEOUTS,
-    &WRITE_QUEUED,
-];
-static OPENED: Stat = Stat::counter("tcp", "connect_success", "connections opened");
-static ACCEPTED: Stat = Stat::counter("tcp", "passive_open", "connections accepted");
-static ESTABLISHED: Stat = Stat::counter("tcp", "established", "connections established");
-static RESETS: Stat = Stat::counter("tcp", "con_reset", "connections ended by an error");
-static CONNECT_FAILED: Stat = Stat::counter(
-    "tcp",
-    "connect_failed",
-    "connections that could not be opened",
-);
-static QUEUE_FULL: Stat = Stat::counter(
-    "tcp",
-    "sendq_full",
-    "messages refused because too much waits to be sent",
-);
-static TIMEOUTS: Stat = Stat::counter(
-    "tcp",
-    "con_timeout",
-    "connections closed because they were idle",
-);
-static SEND_TIMEOUTS: Stat = Stat::counter(
-    "tcp",
-    "send_timeout",
-    "connections closed because the peer did not read",
-);
-/// Bytes that wait to be sent, as the workers saw it within the last second.
-pub static WRITE_QUEUED: Stat = Stat::counter(
-    "tcp",
-    "current_write_queue_size",
-    "bytes that wait to be sent on all connections",
-);
-static REFUSED: Stat = Stat::counter(
-    "tcp",
-    "local_reject",
-    "connections refused because there are too many",
-);
-static CURRENT: Stat = Stat::computed(
-    "tcp",
-    "current_opened_connections",
-    "connections open now",
-    || connections() as i64,
-);
-
-static SHARED: OnceLock<Shared> = OnceLock::new();
-
-struct Shared {
-    /// hash(peer address) → record [address 19][connection u64]
-    table: Table,
-    /// Slots of the TCP workers, and the queue of each.
-    workers: Vec<(u16, Queue)>,
-    tag: Tag,
-}
-
-/// Most messages that wait for one worker.
-const POSTS: usize = 4096;
-
-/// Makes the shared table and queues; main, before the forks. `slots` are the TCP workers'.
-pub(crate) fn create(slots: &[u16]) -> Result<(), String> {
-    let tag = Tag::register("tcp");
-    let table = Table::create("tcp", 4096, tag).map_err(|e| e.to_string())?;
-    let mut workers = Vec::new();
-    for s in slots {
-        workers.push((
-            *s,
-            Queue::create(&format!("tcp-{s}"), POSTS).map_err(|e| e.to_string())?,
-        ));
-    }
-    let _ = SHARED.set(Shared {
-        table,
-        workers,
-        tag,
-    });
-    Ok(())
-}
-
-/// Connections and aliases known.
-pub fn connections() -> usize {
-    SHARED.get().map_or(0, |s| s.table.len())
-}
-
-/// Every known connection: peer and connection.
-pub fn list() -> Vec<(SocketAddr, ConnId)> {
-    let mut out = Vec::new();
-    if let Some(s) = SHARED.get() {
-        s.table.for_each_bucket(|b| {
-            out.extend(b.iter().filter_map(|r| decode_entry(r.bytes())));
-        });
-    }
-    out
-}
-
-/// Forgets the connections of a dead worker; main, after the repair.
-pub(crate) fn worker_died(slot: u16) {
-    let Some(s) = SHARED.get() else { return };
-    s.table.for_each_bucket(|b| {
-        let gone: Vec<_> = b
-            .iter()
-            .filter(|r| decode_entry(r.bytes()).is_some_and(|(_, c)| c.slot == slot))
-            .map(|r| r.id())
-            .collect();
-        for id in gone {
-            b.remove(id);
-        }
-    });
-}
-
-/// The connection to a peer, if there is one.
-pub fn find(peer: SocketAddr) -> Option<ConnId> {
-    let s = SHARED.get()?;
-    let b = s.table.lock(hash(peer));
-    b.iter()
-        .filter_map(|r| decode_entry(r.bytes()))
-        .find(|(a, _)| *a == peer)
-        .map(|(_, c)| c)
-}
+use std::fs::File;
+use std::net::SocketAddr;
 
 /// Sends on the connection to `dst`, opening one where there is none.
 pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
@@ -164,7 +44,7 @@ pub fn send(dst: &Dst, bytes: &[u8]) -> Result<(), SendError> {
         WORKER.with_borrow_mut(|w| w.as_mut().and_then(|w| w.send_here(conn, dst, bytes)))
     {
         return result.map_err(|e| match e {
-            ConnError::QueueFull(_) => SendError::Full(dst.addr),
+            ConnError::QueueFull(_) | ConnError::AllFull => SendError::Full(dst.addr),
             ConnError::Io(source) => SendError::Io {
                 proto: "tcp",
                 addr: dst.addr,
@@ -207,13 +87,22 @@ thread_local! {
 }
 
 /// The connections of this process.
-struct Worker {
-    slot: u16,
-    epoll: Epoll,
-    conns: HashMap<u32, Conn>,
+pub(super) struct Worker {
+    pub(super) slot: u16,
+    pub(super) epoll: Epoll,
+    pub(super) conns: HashMap<u32, Conn>,
     next: u32,
+    /// Bytes that wait to be sent on this worker's connections.
+    pub(super) waiting: usize,
     /// What this worker has added to [`WRITE_QUEUED`].
-    queued: i64,
+    pub(super) queued: i64,
+    /// Bytes that waited in other workers when it was last looked.
+    pub(super) waiting_elsewhere: usize,
+    /// Given up for a moment where descriptors have run out, to accept and close: a client that is
+    /// left in the kernel's queue would wake the worker without end.
+    pub(super) spare: Option<File>,
+    /// Sockets left alone until the next sweep.
+    pub(super) deaf: Vec<&'static Listen>,
     /// What waited for connections that did not open.
     unsent: Vec<(Dst, Vec<u8>)>,
 }
@@ -231,9 +120,12 @@ enum Usable {
 /// How long a connection that we close waits for the peer to close its side, milliseconds.
 const CLOSING_MS: u64 = 3000;
 
+/// How often connections are looked at for what takes too long, milliseconds.
+const SWEEP_MS: u64 = 1000;
+
 /// Epoll keys: connections use their number.
 const KEY_WAKE: u64 = 1 << 40;
-const KEY_LISTEN: u64 = 1 << 41;
+pub(super) const KEY_LISTEN: u64 = 1 << 41;
 
 /// Accepts, reads and sends until `go_on` says stop, handing each message to `route`. `upkeep` runs
 /// whenever the worker was woken or a second has passed.
@@ -243,32 +135,28 @@ pub fn event_loop(
     mut route: impl FnMut(Received, &[u8]),
 ) -> Result<(), String> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
-    let listens: Vec<&Listen> = crate::server()
-        .sockets
-        .0
-        .iter()
-        .filter(|l| l.proto == Proto::Tcp)
-        .collect();
-    for (i, l) in listens.iter().enumerate() {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        epoll
-            .add(l.fd.as_fd(), EpollEvent::new(flags, KEY_LISTEN + i as u64))
-            .map_err(|e| format!("epoll: {e}"))?;
-    }
     let wake = olelo_ipc::wake::event_fd(slot).ok_or("no wake-up for this slot")?;
     epoll
         .add(wake, EpollEvent::new(EpollFlags::EPOLLIN, KEY_WAKE))
         .map_err(|e| format!("epoll: {e}"))?;
     // Numbers go on from the clock, so that a respawned worker doesn't take up a dead one's.
     let next = (monotonic_ms() as u32) | 1;
-    WORKER.set(Some(Worker {
+    let mut worker = Worker {
         slot,
         epoll,
         conns: HashMap::new(),
         next,
+        waiting: 0,
         queued: 0,
+        waiting_elsewhere: 0,
+        spare: File::open("/dev/null").ok(),
+        deaf: Vec::new(),
         unsent: Vec::new(),
-    }));
+    };
+    let sockets = &crate::server().sockets;
+    let streams = sockets.0.iter().filter(|l| l.proto == Proto::Tcp);
+    streams.for_each(|l| worker.listen(l));
+    WORKER.set(Some(worker));
     let mut events = vec![EpollEvent::empty(); 64];
     let mut swept = monotonic_ms();
     while go_on() {
@@ -290,7 +178,7 @@ pub fn event_loop(
                         w.take_posts();
                     }
                     k if k >= KEY_LISTEN => {
-                        if let Some(l) = listens.get((k - KEY_LISTEN) as usize) {
+                        if let Some(l) = sockets.get(SocketId((k - KEY_LISTEN) as u16)) {
                             w.accept(l);
                         }
                     }
@@ -298,9 +186,12 @@ pub fn event_loop(
                 }
             }
             let now = monotonic_ms();
-            if now >= swept + 1000 {
+            if now >= swept + SWEEP_MS {
+                // After a pause of this process the peers get a round to be heard first.
+                if now < swept + 5 * SWEEP_MS {
+                    w.sweep(now);
+                }
                 swept = now;
-                w.sweep(now);
                 w.take_posts();
             }
             unsent = std::mem::take(&mut w.unsent);
@@ -386,18 +277,28 @@ impl Worker {
             },
         };
         let now = monotonic_ms();
+        let config = &crate::server().config;
+        let room = config
+            .tcp_wq_max
+            .saturating_sub(self.waiting + self.waiting_elsewhere);
         let c = self.conns.get_mut(&id.number)?;
         if c.closing {
             return Some(Err(ConnError::Closed));
         }
-        let sent = c.send(bytes, now);
-        let lifetime = crate::server().config.tcp_connection_lifetime * 1000;
+        let before = c.waiting();
+        let sent = c.send(bytes, room, now);
+        self.waiting = (self.waiting + c.waiting()).saturating_sub(before);
         if !c.closing {
-            c.expires_ms = c.expires_ms.max(now + lifetime);
+            c.expires_ms = c
+                .expires_ms
+                .max(now + config.tcp_connection_lifetime * 1000);
         }
         if let Err(e) = &sent {
-            if matches!(e, ConnError::QueueFull(_)) {
+            if matches!(e, ConnError::QueueFull(_) | ConnError::AllFull) {
                 QUEUE_FULL.inc();
+            }
+            if matches!(e, ConnError::AllFull) {
+                return Some(sent);
             }
             crate::warn!("core", "connection to {}: {e}", dst.addr);
             self.close(id.number, true);
@@ -452,37 +353,7 @@ impl Worker {
         self.adopt(s.into(), dst.addr, local, dst.socket, true)
     }
 
-    fn accept(&mut self, l: &Listen) {
-        // A bounded number per event: the other connections of this worker want to be served too.
-        for _ in 0..16 {
-            let (s, peer) = match l.fd.accept() {
-                Ok((s, p)) => (s, p.as_socket()),
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(e) => {
-                    crate::warn!("core", "accepting on {}: {e}", l.text());
-                    return;
-                }
-            };
-            let Some(peer) = peer else { continue };
-            if connections() >= crate::server().config.tcp_max_connections {
-                REFUSED.inc();
-                continue;
-            }
-            let _ = s.set_nonblocking(true);
-            let _ = s.set_tcp_nodelay(true);
-            let local = s
-                .local_addr()
-                .ok()
-                .and_then(|a| a.as_socket())
-                .unwrap_or(l.addr);
-            match self.adopt(s.into(), peer, local, l.id, false) {
-                Ok(_) => ACCEPTED.inc(),
-                Err(e) => crate::warn!("core", "connection from {peer}: {e}"),
-            }
-        }
-    }
-
-    fn adopt(
+    pub(super) fn adopt(
         &mut self,
         s: std::net::TcpStream,
         peer: SocketAddr,
@@ -496,6 +367,7 @@ impl Worker {
         };
         self.next = self.next.wrapping_add(1).max(1);
         let mut c = Conn::new(id, s, peer, local, socket, connecting);
+        c.counted = !connecting && crate::server().config.tcp_accept_iplimit > 0;
         let config = &crate::server().config;
         let life = if connecting {
             config.tcp_connect_timeout
@@ -523,6 +395,7 @@ impl Worker {
             return;
         };
         let config = &crate::server().config;
+        let waited = c.waiting();
         let result = (|| {
             if c.connecting
                 && events
@@ -551,7 +424,7 @@ impl Worker {
                 let closing = c.closing;
                 // A peer that never stops sending gets a bounded share of each turn.
                 for _ in 0..4 {
-                    let more = c.read(&mut |i| match i {
+                    let more = c.read(now, &mut |i| match i {
                         _ if closing => {}
                         Input::Message(bytes) => input.push((rcv, bytes)),
                         Input::Ping => pings += 1,
@@ -566,15 +439,19 @@ impl Worker {
                         .max(now + config.tcp_connection_lifetime * 1000);
                 }
                 if pings > 0 && config.tcp_crlf_ping {
-                    c.send(b"\r\n", now)?;
+                    c.send(b"\r\n", config.tcp_wq_max, now)?;
                 }
             }
             Ok::<(), ConnError>(())
         })();
+        self.waiting = (self.waiting + c.waiting()).saturating_sub(waited);
         match result {
             Ok(()) => self.watch(number),
             Err(e) => {
                 let failed = c.connecting;
+                if matches!(e, ConnError::Framing(_)) {
+                    BAD_STREAM.inc();
+                }
                 let orderly = matches!(e, ConnError::Closed);
                 if failed {
                     CONNECT_FAILED.inc();
@@ -657,33 +534,7 @@ impl Worker {
             .modify(c.stream(), &mut EpollEvent::new(flags, u64::from(number)));
     }
 
-    fn sweep(&mut self, now: u64) {
-        let config = &crate::server().config;
-        let stuck = |c: &Conn| {
-            c.blocked_since_ms != 0 && now > c.blocked_since_ms + config.tcp_send_timeout * 1000
-        };
-        let old: Vec<(u32, bool, bool)> = self
-            .conns
-            .values()
-            .filter(|c| now > c.expires_ms || stuck(c))
-            .map(|c| (c.id.number, c.connecting, stuck(c)))
-            .collect();
-        let waiting = self.conns.values().map(|c| c.waiting() as i64).sum();
-        WRITE_QUEUED.add(waiting - self.queued);
-        self.queued = waiting;
-        for (number, connecting, stuck) in old {
-            if connecting {
-                CONNECT_FAILED.inc();
-            } else if stuck {
-                SEND_TIMEOUTS.inc();
-            } else {
-                TIMEOUTS.inc();
-            }
-            self.close(number, false);
-        }
-    }
-
-    fn close(&mut self, number: u32, reset: bool) {
+    pub(super) fn close(&mut self, number: u32, reset: bool) {
         let Some(mut c) = self.conns.remove(&number) else {
             return;
         };
@@ -701,96 +552,14 @@ impl Worker {
         if reset {
             RESETS.inc();
         }
+        if c.counted {
+            give_source(c.peer.ip(), self.slot);
+        }
+        self.waiting = self.waiting.saturating_sub(c.waiting());
         let _ = self.epoll.delete(c.stream());
         forget(c.peer, c.id);
         for a in &c.aliases {
             forget(*a, c.id);
         }
-    }
-}
-
-fn remember(peer: SocketAddr, id: ConnId) {
-    let Some(s) = SHARED.get() else { return };
-    let mut b = s.table.lock(hash(peer));
-    let entry = encode_addr(peer);
-    if b.insert(&[&entry, &id.to_bits().to_le_bytes()], Vec::new(), &[])
-        .is_err()
-    {
-        crate::warn!(
-            "core",
-            "shared memory is short: the connection to {peer} won't be reused by other workers"
-        );
-    }
-}
-
-fn forget(peer: SocketAddr, id: ConnId) {
-    let Some(s) = SHARED.get() else { return };
-    let mut b = s.table.lock(hash(peer));
-    let found = b
-        .iter()
-        .find(|r| decode_entry(r.bytes()) == Some((peer, id)))
-        .map(|r| r.id());
-    if let Some(n) = found {
-        b.remove(n);
-    }
-}
-
-/// The address may be any peer's, so the hash is keyed per server.
-fn hash(a: SocketAddr) -> u32 {
-    let mut h = DefaultHasher::new();
-    crate::proc::secret().hash(&mut h);
-    a.hash(&mut h);
-    h.finish() as u32
-}
-
-/// `[family][16 bytes of address][port]`.
-fn encode_addr(a: SocketAddr) -> [u8; 19] {
-    let mut out = [0u8; 19];
-    match a.ip() {
-        IpAddr::V4(v) => {
-            out[0] = 4;
-            out[1..5].copy_from_slice(&v.octets());
-        }
-        IpAddr::V6(v) => {
-            out[0] = 6;
-            out[1..17].copy_from_slice(&v.octets());
-        }
-    }
-    out[17..].copy_from_slice(&a.port().to_le_bytes());
-    out
-}
-
-fn decode_addr(b: &[u8]) -> Option<SocketAddr> {
-    let ip = match b.first()? {
-        4 => IpAddr::from(<[u8; 4]>::try_from(b.get(1..5)?).ok()?),
-        6 => IpAddr::from(<[u8; 16]>::try_from(b.get(1..17)?).ok()?),
-        _ => return None,
-    };
-    Some(SocketAddr::new(
-        ip,
-        u16::from_le_bytes(b.get(17..19)?.try_into().ok()?),
-    ))
-}
-
-fn decode_entry(b: &[u8]) -> Option<(SocketAddr, ConnId)> {
-    Some((decode_addr(b)?, ConnId::from_bits(word(b, 19)?)?))
-}
-
-fn word(b: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(b.get(at..at + 8)?.try_into().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_round_trip_and_garbage_is_refused() {
-        for text in ["127.0.0.1:5060", "[2001:db8::1]:65535"] {
-            let a: SocketAddr = text.parse().unwrap();
-            assert_eq!(decode_addr(&encode_addr(a)), Some(a));
-        }
-        assert_eq!(decode_addr(&[9; 19]), None);
-        assert_eq!(decode_addr(&[4, 1]), None);
     }
 }

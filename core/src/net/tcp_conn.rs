@@ -30,6 +30,9 @@ pub enum ConnError {
     /// The sender wants no new connection.
     #[error("there is none, and none may be opened")]
     NotAllowed,
+    /// Many peers don't read; nothing of the message was sent.
+    #[error("too many bytes wait to be sent on all connections (tcp_wq_max)")]
+    AllFull,
     /// The peer doesn't read.
     #[error("{0} bytes wait to be sent; the peer does not read")]
     QueueFull(usize),
@@ -51,6 +54,11 @@ pub struct Conn {
     pub expires_ms: u64,
     /// Since when unsent bytes wait; 0 for none.
     pub blocked_since_ms: u64,
+    /// Since when the beginning of a message waits for more, its header section or its body; 0 for
+    /// none.
+    pub unfinished_since_ms: u64,
+    /// Whether it counts among those of its address.
+    pub counted: bool,
     /// Whether epoll was asked for write events.
     pub watched_for_output: bool,
     /// To be closed once all is sent; what is received meanwhile is thrown away.
@@ -83,6 +91,8 @@ impl Conn {
             connecting,
             expires_ms: 0,
             blocked_since_ms: 0,
+            unfinished_since_ms: 0,
+            counted: false,
             watched_for_output: connecting,
             closing: false,
             aliases: Vec::new(),
@@ -102,7 +112,7 @@ impl Conn {
 
     /// Reads what is there, at most one buffer full, and hands each whole message to `each`.
     /// Returns whether there may be more to read.
-    pub fn read(&mut self, each: &mut dyn FnMut(Input)) -> Result<bool, ConnError> {
+    pub fn read(&mut self, now_ms: u64, each: &mut dyn FnMut(Input)) -> Result<bool, ConnError> {
         let mut buf = [0u8; 16384];
         let n = match self.stream.read(&mut buf) {
             Ok(0) => return Err(ConnError::Closed),
@@ -116,6 +126,7 @@ impl Conn {
             Err(e) => return Err(e.into()),
         };
         self.input.extend_from_slice(&buf[..n]);
+        let in_headers = !self.framer.in_body();
         let mut used = 0;
         let verdict = loop {
             match self.framer.next(&self.input[used..]) {
@@ -141,19 +152,36 @@ impl Conn {
             }
         };
         self.input.drain(..used);
+        if !self.is_half_read() {
+            self.unfinished_since_ms = 0;
+        } else if self.unfinished_since_ms == 0 || used > 0 || in_headers == self.framer.in_body() {
+            self.unfinished_since_ms = now_ms;
+        }
         if self.input.is_empty() && self.input.capacity() > 65536 {
             self.input = Vec::new();
         }
         verdict
     }
 
-    /// Whether the beginning of a message has been read and its end has not.
-    pub fn is_half_read(&self) -> bool {
-        !self.input.is_empty()
+    /// Whether the beginning of a message has been read and its end has not. Line ends alone are an
+    /// answer to a keep-alive, or the beginning of one.
+    fn is_half_read(&self) -> bool {
+        !self.input.iter().all(|b| matches!(b, b'\r' | b'\n'))
     }
 
-    /// Sends, or queues what the kernel does not take now.
-    pub fn send(&mut self, bytes: &[u8], now_ms: u64) -> Result<(), ConnError> {
+    /// Seconds that what is unfinished may take.
+    pub fn time_to_finish(&self) -> u64 {
+        let config = &crate::server().config;
+        if self.framer.in_body() {
+            config.tcp_msg_data_timeout
+        } else {
+            config.tcp_msg_read_timeout
+        }
+    }
+
+    /// Sends, or queues what the kernel does not take now: at most `room` bytes. After any error but
+    /// [`ConnError::AllFull`] the stream may hold a part of the message and must be closed.
+    pub fn send(&mut self, bytes: &[u8], room: usize, now_ms: u64) -> Result<(), ConnError> {
         let mut rest = bytes;
         if self.output.is_empty() && !self.connecting {
             loop {
@@ -168,7 +196,10 @@ impl Conn {
                 }
             }
         }
-        if self.output.len() + rest.len() > self.most_waiting {
+        if rest.len() > room && rest.len() == bytes.len() {
+            return Err(ConnError::AllFull);
+        }
+        if rest.len() > room || self.output.len() + rest.len() > self.most_waiting {
             return Err(ConnError::QueueFull(self.output.len()));
         }
         if self.output.is_empty() {

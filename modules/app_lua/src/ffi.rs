@@ -1,11 +1,14 @@
 //! The only file of this crate that talks to Lua's C interface: raw bindings of the exported
-//! functions, protected calls, and the stop of a script that goes on for ever.
+//! functions and protected calls; [`budget`] stops a script that goes on for ever.
 //!
 //! A call from Lua costs one C function whose upvalue points at the export: no closure, no boxing.
 //! Lua errors unwind by `longjmp`-like means, so the C functions here keep nothing that needs
 //! dropping on their own frame when they raise one: work happens in [`run_export`], which leaves
 //! its result in a thread-local before it returns.
 
+mod budget;
+
+use budget::{Budget, IN_EXPORT, STOPPED, arm_timer, guard};
 use mlua::ffi::{self, lua_State};
 use olelo_core::route::ctx::{Ctx, End};
 use olelo_core::route::engine::Outcome;
@@ -16,16 +19,20 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Arguments beyond this many are an error: KEMI functions have at most six.
 const MOST_ARGS: usize = 6;
-/// How often the script's CPU time is looked at.
-const TICK_US: i64 = 10_000;
+/// How deep routes of a script may call one another through exports (`KSR.app_lua.run`).
+const DEEPEST: u32 = 32;
+/// Longest error text that is kept, bytes: a script makes up its own.
+const LONGEST_ERROR: usize = 8192;
 
 thread_local! {
     /// The context of the route that runs; null while none does.
     static CURRENT: Cell<*mut Ctx> = const { Cell::new(ptr::null_mut()) };
+    /// How many calls from outside of Lua are under way.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// What the last export returned or complained about: kept alive while Lua copies it.
     static RESULT: RefCell<Val<'static>> = const { RefCell::new(Val::Null) };
     static COMPLAINT: RefCell<String> = const { RefCell::new(String::new()) };
@@ -73,6 +80,7 @@ impl State {
         };
         s.bind(exports)?;
         arm_timer();
+        guard();
         Ok(s)
     }
 
@@ -160,7 +168,19 @@ impl State {
         push: impl FnOnce(*mut lua_State) -> Result<c_int, String>,
     ) -> Outcome {
         let l = self.raw;
+        // Without a context this is the outermost, whatever a panic left behind.
+        let depth = if CURRENT.get().is_null() {
+            0
+        } else {
+            DEPTH.get()
+        };
+        if depth >= DEEPEST {
+            let e = format!("calls of Lua from functions are nested {depth} deep; it is left out");
+            return Outcome::Failed(e);
+        }
+        DEPTH.set(depth + 1);
         let outer = CURRENT.replace(ptr::from_mut(ctx));
+        let in_export = IN_EXPORT.swap(false, Ordering::Relaxed);
         // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
         // file; errors inside `lua_pcall` come back as its status.
         let (base, fits) = unsafe {
@@ -193,6 +213,8 @@ impl State {
         // SAFETY: `base` was the top before anything was pushed here.
         unsafe { ffi::lua_settop(l, base) };
         CURRENT.set(outer);
+        DEPTH.set(depth);
+        IN_EXPORT.store(in_export, Ordering::Relaxed);
         match (&outcome, ctx.end) {
             (Outcome::Failed(_) | Outcome::OutOfBudget(_), _) => outcome,
             (_, End::Exit) => Outcome::Exit,
@@ -363,9 +385,11 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
         }
         n
     };
+    IN_EXPORT.store(true, Ordering::Relaxed);
     let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         f.call(ctx, plain(&args[..n]))
     }));
+    IN_EXPORT.store(false, Ordering::Relaxed);
     match called {
         Ok(Ok(v)) => {
             if ctx.end != End::None {
@@ -464,6 +488,7 @@ fn top_text(l: *mut lua_State) -> String {
             ffi::LUA_TSTRING | ffi::LUA_TNUMBER => {
                 let mut len = 0usize;
                 let p = ffi::lua_tolstring(l, -1, &mut len);
+                let len = len.min(LONGEST_ERROR);
                 String::from_utf8_lossy(std::slice::from_raw_parts(p.cast(), len)).into_owned()
             }
             t => format!(
@@ -471,78 +496,5 @@ fn top_text(l: *mut lua_State) -> String {
                 std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy()
             ),
         }
-    }
-}
-
-// The budget. One interval timer of CPU time per worker ticks while the worker computes, so an idle
-// worker is never interrupted. The handler only compares; once the time is up it asks Lua to call
-// `stop` at its next instruction, and at every one after that, so that a script that catches the
-// error is stopped again.
-
-static RUNNING: AtomicPtr<lua_State> = AtomicPtr::new(ptr::null_mut());
-static TICKS: AtomicU64 = AtomicU64::new(0);
-static TICKS_AT_START: AtomicU64 = AtomicU64::new(0);
-static TICKS_ALLOWED: AtomicI64 = AtomicI64::new(0);
-static STOPPED: AtomicU64 = AtomicU64::new(0);
-
-/// The time of one message; ends when dropped.
-struct Budget(*mut lua_State);
-
-impl Budget {
-    fn start(l: *mut lua_State, ms: i64) -> Budget {
-        STOPPED.store(0, Ordering::Relaxed);
-        TICKS_AT_START.store(TICKS.load(Ordering::Relaxed), Ordering::Relaxed);
-        TICKS_ALLOWED.store((ms * 1000 / TICK_US).max(1), Ordering::Relaxed);
-        RUNNING.store(l, Ordering::Release);
-        Budget(l)
-    }
-}
-
-impl Drop for Budget {
-    fn drop(&mut self) {
-        RUNNING.store(ptr::null_mut(), Ordering::Release);
-        if STOPPED.swap(0, Ordering::Relaxed) != 0 {
-            // SAFETY: the state is live and not running; removing the hook is always allowed.
-            unsafe { ffi::lua_sethook(self.0, None, 0, 0) };
-        }
-    }
-}
-
-extern "C" fn on_tick(_: c_int) {
-    let used = TICKS.fetch_add(1, Ordering::Relaxed) + 1 - TICKS_AT_START.load(Ordering::Relaxed);
-    let l = RUNNING.load(Ordering::Acquire);
-    if !l.is_null() && used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed) {
-        STOPPED.store(1, Ordering::Relaxed);
-        // SAFETY: `lua_sethook` is what Lua's own programs call from a signal handler; the state is
-        // the one running in this very thread, which is the only one of the process.
-        unsafe { ffi::lua_sethook(l, Some(stop), ffi::LUA_MASKCOUNT, 1) };
-    }
-}
-
-unsafe extern "C-unwind" fn stop(l: *mut lua_State, _: *mut ffi::lua_Debug) {
-    // SAFETY: a hook may raise an error; nothing on this frame needs dropping.
-    unsafe { ffi::luaL_error(l, c"stopped: the script used up its time".as_ptr()) };
-}
-
-/// Starts the ticks of this process. Timers are not inherited over a fork, and each process builds
-/// its states after it.
-fn arm_timer() {
-    let every = libc::timeval {
-        tv_sec: 0,
-        tv_usec: TICK_US,
-    };
-    let timer = libc::itimerval {
-        it_interval: every,
-        it_value: every,
-    };
-    // SAFETY: the handler touches atomics and calls `lua_sethook` only; SA_RESTART keeps the
-    // interrupted system calls of the worker going.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_tick as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigemptyset(&mut action.sa_mask);
-        libc::sigaction(libc::SIGPROF, &action, ptr::null_mut());
-        libc::setitimer(libc::ITIMER_PROF, &timer, ptr::null_mut());
     }
 }

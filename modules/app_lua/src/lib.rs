@@ -120,6 +120,7 @@ fn build(source: &Source) -> Result<Rc<dyn Engine>, String> {
         TIME_LIMIT.get(),
         (MEMORY_LIMIT.get().max(4) as usize) << 20,
     )?;
+    replace_exit(state.lua()).map_err(|e| e.to_string())?;
     for file in &source.files {
         if let Some(dir) = std::path::Path::new(&file.path)
             .parent()
@@ -148,6 +149,14 @@ fn build(source: &Source) -> Result<Rc<dyn Engine>, String> {
     let state = Rc::new(state);
     functions::built(&state);
     Ok(Rc::new(Lua(state)))
+}
+
+/// `os.exit` would end the worker, with the messages of others that it holds.
+fn replace_exit(lua: &mlua::Lua) -> mlua::Result<()> {
+    let why = "os.exit ends programs, not routes: use KSR.x.exit()";
+    lua.load(format!("function os.exit() error('{why}', 2) end"))
+        .set_name("=olelo")
+        .exec()
 }
 
 /// `require` finds files beside the script as well.

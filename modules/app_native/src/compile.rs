@@ -82,7 +82,7 @@ impl<'a> Compiler<'a> {
                 routes: routes.map(|r| head(r.kind, r.name.as_deref())).collect(),
             }),
             max_loops: config.int("max_while_loops", 100),
-            max_depth: config.int("max_recursive_level", 256).clamp(2, 4096) as usize,
+            max_depth: config.int("max_recursive_level", 256).clamp(2, 1024) as usize,
             ..Program::default()
         };
         for (i, r) in parsed.config.routes.iter().enumerate() {

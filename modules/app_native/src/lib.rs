@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod budget;
 pub mod call;
 mod check;
 pub mod compile;
@@ -19,7 +20,7 @@ use olelo_cfg::diagnostic::{Diagnostic, Severity};
 use olelo_cfg::{MemoryFiles, Options, Parsed};
 use olelo_core::route::engine::{self, Engine, EngineKind, File, Source};
 use olelo_core::route::generation;
-use olelo_core::route::module::Module;
+use olelo_core::route::module::{Module, param_int};
 use olelo_core::rpc::{Answer, Params, core_cmds, rpc};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,6 +41,9 @@ static FOUND: Mutex<Vec<Diagnostic>> = Mutex::new(Vec::new());
 pub fn module() -> Module {
     Module::new("app_native")
         .doc("Routing in the native language: the route blocks of the configuration.")
+        .param(param_int("time_limit", &budget::TIME_LIMIT).doc(
+            "Milliseconds of CPU that the routing of one message may use; 0 for any. Olelo's own.",
+        ))
         .init(init)
         .rpc(
             rpc("cfg.reload_routes", |_: &Params| -> Answer {

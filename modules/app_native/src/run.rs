@@ -3,8 +3,10 @@
 //! A [`Machine`] lives for one call of a route block and the blocks that it calls. It never fails as
 //! a whole: what goes wrong in a statement is logged with its place and the routes that led there,
 //! the statement counts as false, and the next one runs, as operators of Kamailio know it. Bounds
-//! are on rounds of a loop and on nesting; a program without them ends by itself.
+//! are on rounds of a loop and on nesting, on the length of a value, and on the CPU time of a message
+//! ([`crate::budget`]), since loops within loops and calls that fork multiply.
 
+use crate::budget;
 use crate::fields;
 use crate::ops;
 use crate::program::{Arg, Args, Assign, At, Call, Expr, Op, Pattern, Program, Step, Switch};
@@ -139,9 +141,15 @@ impl<'p> Machine<'p> {
         let outer = std::mem::replace(&mut ctx.place, place);
         if outer.names.is_none() {
             DEPTH.set(1);
+            budget::begin();
         }
         let flow = self.run(&self.program.blocks[block], ctx);
         ctx.place = outer;
+        if budget::is_spent() {
+            let place = self.program.place(self.at);
+            SPARE.set(std::mem::take(&mut self.stack));
+            return Outcome::OutOfBudget(budget::complaint(&place));
+        }
         SPARE.set(std::mem::take(&mut self.stack));
         match (ctx.end, flow) {
             (End::Drop, _) => Outcome::Drop,
@@ -236,6 +244,10 @@ impl<'p> Machine<'p> {
         let done = match &a.value {
             Expr::Fixed(v) => a.target.set(ctx, v.clone()),
             e => match self.eval(e, ctx) {
+                Ok(v) if ops::text(&v).len() > budget::LONGEST => Err(ScriptError(format!(
+                    "a value of more than {} bytes is not kept",
+                    budget::LONGEST
+                ))),
                 Ok(v) => a.target.set(ctx, v),
                 Err(e) => Err(e),
             },
@@ -263,6 +275,9 @@ impl<'p> Machine<'p> {
                 return Flow::Next;
             }
             rounds += 1;
+            if budget::spend() {
+                return Flow::Stop;
+            }
             if self.program.max_loops > 0 && rounds > self.program.max_loops {
                 let e = format!(
                     "while: more than {} rounds (max_while_loops); the loop is left",
@@ -434,6 +449,11 @@ impl<'p> Machine<'p> {
 
     /// Runs another block and returns its code.
     fn route(&mut self, route: usize, ctx: &mut Ctx) -> Result<i64, ScriptError> {
+        if budget::spend() {
+            // Nothing more runs; the outermost machine says why.
+            self.over = true;
+            return Ok(-1);
+        }
         if DEPTH.get() >= self.program.max_depth {
             return Err(ScriptError(format!(
                 "routes are nested {} deep (max_recursive_level); {} is left out",
@@ -458,9 +478,12 @@ impl<'p> Machine<'p> {
         Ok(self.value)
     }
 
-    /// Logs what went wrong, with the place and the way that led there. The statement is false.
+    /// The statement is false. Logs what went wrong, with the place and the way that led there.
     fn failed(&mut self, e: &ScriptError, ctx: &mut Ctx) {
         self.value = -1;
+        if !budget::is_logged() {
+            return;
+        }
         olelo_core::error!(
             "app_native",
             "{}: {e} [{}; {}]",

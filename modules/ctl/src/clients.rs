@@ -1,11 +1,14 @@
 //! The process that serves control clients: one poll loop, every socket non-blocking.
 //!
-//! A client has bounded input, and output that it must take within [`PATIENCE`]. A command runs to
-//! its end before the next; commands are short, a reload is the longest.
+//! A client has bounded input, and output that it must take within [`PATIENCE`]: while more than
+//! [`ENOUGH`] of that waits, no further command of its is run. Where all places are taken, the client
+//! that was silent for longest gives its own to a new one, so that an operator always gets in. A
+//! command runs to its end before the next; commands are short, a reload is the longest.
 
 use crate::address::{Address, Socket};
 use nix::poll::{PollFd, PollFlags, poll};
 use olelo_core::rpc::{self, Params, Value, fields, text};
+use olelo_core::stats::Stat;
 use olelo_core::timer::monotonic_ms;
 use olelo_ipc::binrpc::{self, Body, Packet};
 use olelo_ipc::signals::stopping;
@@ -17,8 +20,26 @@ use std::os::fd::{AsFd, BorrowedFd};
 const MOST: usize = 128;
 /// How long a client may leave an answer unread, or a packet unfinished.
 const PATIENCE: u64 = 10_000;
+/// Unread bytes of answers after which a client's next command waits.
+const ENOUGH: usize = 64 << 10;
 /// Room for one datagram.
 const DATAGRAM: usize = 65_535;
+
+/// What a UDP datagram holds.
+const LONGEST_ANSWER: usize = 65_507;
+
+/// Clients that had to go for new ones.
+pub static EVICTED: Stat = Stat::counter(
+    "ctl",
+    "evicted",
+    "silent control clients closed to let new ones in",
+);
+/// Answers that nobody took.
+pub static LOST: Stat = Stat::counter(
+    "ctl",
+    "lost_answers",
+    "answers to control commands that the client did not take",
+);
 
 trait Stream: Read + Write + AsFd {}
 impl<T: Read + Write + AsFd> Stream for T {}
@@ -100,15 +121,20 @@ fn fd(s: &Socket) -> BorrowedFd<'_> {
 /// Accepts a client or answers a datagram.
 fn take(a: &Address, clients: &mut Vec<Client>, now: u64) {
     let mut add = |stream: Box<dyn Stream>, name: String| {
-        if clients.len() < MOST {
-            clients.push(Client {
-                stream,
-                name,
-                input: Vec::new(),
-                output: Vec::new(),
-                seen: now,
-            });
+        if clients.len() >= MOST
+            && let Some((i, _)) = clients.iter().enumerate().min_by_key(|(_, c)| c.seen)
+        {
+            let gone = clients.remove(i);
+            EVICTED.inc();
+            olelo_core::notice!("ctl", "{} clients: {} has to go", MOST, gone.name);
         }
+        clients.push(Client {
+            stream,
+            name,
+            input: Vec::new(),
+            output: Vec::new(),
+            seen: now,
+        });
     };
     let mut buf = vec![0u8; DATAGRAM];
     match &a.socket {
@@ -130,15 +156,17 @@ fn take(a: &Address, clients: &mut Vec<Client>, now: u64) {
             if let Ok((n, from)) = s.recv_from(&mut buf)
                 && let Some(path) = from.as_pathname()
                 && let Some(answer) = buf.get(..n).and_then(datagram)
+                && s.send_to(&answer, path).is_err()
             {
-                let _ = s.send_to(&answer, path);
+                LOST.inc();
             }
         }
         Socket::Udp(s) => {
             if let Ok((n, from)) = s.recv_from(&mut buf)
                 && let Some(answer) = buf.get(..n).and_then(datagram)
+                && s.send_to(&answer, from).is_err()
             {
-                let _ = s.send_to(&answer, from);
+                LOST.inc();
             }
         }
     }
@@ -147,7 +175,14 @@ fn take(a: &Address, clients: &mut Vec<Client>, now: u64) {
 /// The answer to a datagram; nothing for what is no command.
 fn datagram(bytes: &[u8]) -> Option<Vec<u8>> {
     let (packet, _) = binrpc::decode(bytes, DATAGRAM).ok()??;
-    Some(answer(packet))
+    let cookie = packet.cookie;
+    let whole = answer(packet);
+    if whole.len() <= LONGEST_ANSWER {
+        return Some(whole);
+    }
+    let why = format!("an answer of {} bytes fits no datagram", whole.len());
+    let body = Body::Fault(500, why);
+    Some(binrpc::encode(&Packet { cookie, body }))
 }
 
 fn answer(p: Packet) -> Vec<u8> {
@@ -189,12 +224,21 @@ impl Client {
     fn turn(&mut self, flags: PollFlags, now: u64) -> bool {
         if flags.is_empty() {
             let waits = !self.output.is_empty() || !self.input.is_empty();
-            return !(waits && now > self.seen + PATIENCE);
+            let patient = !waits || now <= self.seen + PATIENCE;
+            if !patient && !self.output.is_empty() {
+                LOST.inc();
+            }
+            return patient;
+        }
+        if flags.contains(PollFlags::POLLOUT) {
+            let before = self.output.len();
+            let lives = self.write();
+            if self.output.len() < before {
+                self.seen = now;
+            }
+            return lives && self.run();
         }
         self.seen = now;
-        if flags.contains(PollFlags::POLLOUT) {
-            return self.write();
-        }
         let mut buf = [0u8; 8192];
         let n = match self.stream.read(&mut buf) {
             Ok(0) => return false,
@@ -210,11 +254,19 @@ impl Client {
             Err(_) => return false,
         };
         self.input.extend_from_slice(&buf[..n]);
-        loop {
+        self.run()
+    }
+
+    /// Runs the commands that have come whole, as long as the client takes the answers.
+    fn run(&mut self) -> bool {
+        while self.output.len() < ENOUGH {
             match binrpc::decode(&self.input, binrpc::MAX_REQUEST) {
                 Ok(Some((packet, used))) => {
                     self.input.drain(..used);
                     self.output.extend(answer(packet));
+                    if !self.write() {
+                        return false;
+                    }
                 }
                 Ok(None) => break,
                 Err(e) => {
@@ -223,7 +275,7 @@ impl Client {
                 }
             }
         }
-        self.write()
+        true
     }
 
     fn write(&mut self) -> bool {

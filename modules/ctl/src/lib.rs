@@ -36,6 +36,8 @@ pub fn module() -> Module {
         .param(param_ignored("binrpc_buffer_size", false, "Buffers grow as needed."))
         .param(param_ignored("binrpc_max_body_size", false, "Answers are as large as they are."))
         .param(param_ignored("binrpc_struct_max_body_size", false, "Structures are as large as they are."))
+        .stat(&clients::EVICTED)
+        .stat(&clients::LOST)
         .init(init)
         .processes(|| vec![ExtraProcess { description: "ctl handler".into(), run: |_| clients::serve(OPEN.get().map_or(&[], |v| v)), index: 0, routes: false }])
         .destroy(|| OPEN.get().into_iter().flatten().for_each(Address::remove))

@@ -44,6 +44,7 @@ pub fn module() -> Module {
         .param(param_str("dgram_user", &DGRAM_USER).doc("Owner of the datagram socket."))
         .param(param_str("dgram_group", &DGRAM_GROUP).doc("Group of the datagram socket."))
         .param(param_ignored("tcp_socket", true, "Use the ctl module for commands over TCP."))
+        .stat(&transports::LOST)
         .init(transports::init)
         .processes(transports::processes)
         .destroy(transports::remove)

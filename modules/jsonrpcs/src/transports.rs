@@ -1,24 +1,38 @@
 //! FIFO and datagram socket, each served by a process of its own.
 //!
 //! A FIFO request is one JSON object; its member `reply_name` names a FIFO in `fifo_reply_dir` that
-//! the answer is written to, if a reader has it open.
+//! the answer is written to, if a reader has it open. Neither process ever waits for a client: an
+//! answer that a FIFO's reader takes slowly is written as it is taken, beside other requests; one
+//! that a datagram socket has no room for is dropped.
 
 use super::*;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, UnixAddr, sendto};
 use nix::sys::stat::Mode;
+use olelo_core::log::Seldom;
 use olelo_core::proc::owner;
 use olelo_core::route::module::ExtraProcess;
+use olelo_core::stats::Stat;
 use olelo_ipc::signals::stopping;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest request.
 const LARGEST: usize = 65_535;
+
+/// Answers that nobody took.
+pub static LOST: Stat = Stat::counter(
+    "jsonrpcs",
+    "lost_answers",
+    "answers to control commands that the client did not take",
+);
 
 enum Datagram {
     Unix(UnixDatagram),
@@ -160,34 +174,62 @@ fn serve_datagrams() {
 }
 
 fn send_unix(s: &UnixDatagram, text: &[u8], to: &Path) {
-    let _ = s.set_write_timeout(Some(Duration::from_millis(2000)));
-    if let Err(e) = s.send_to(text, to) {
-        olelo_core::warn!("jsonrpcs", "can't answer {}: {e}", to.display());
+    let sent =
+        UnixAddr::new(to).and_then(|a| sendto(s.as_raw_fd(), text, &a, MsgFlags::MSG_DONTWAIT));
+    if let Err(e) = sent {
+        lost(&format!("can't answer {}: {e}", to.display()));
     }
 }
+
+/// Counts an answer that nobody took; a client can cause it at will, so the log has it seldom.
+fn lost(why: &str) {
+    static SAID: Seldom = Seldom::new();
+    LOST.inc();
+    if let Some(held) = SAID.pass() {
+        olelo_core::warn!("jsonrpcs", "{why} ({held} more lately)");
+    }
+}
+
+/// An answer that its reader has not taken yet.
+struct Unread {
+    fifo: std::fs::File,
+    text: Vec<u8>,
+    until: Instant,
+}
+
+/// Most answers that wait for their readers.
+const MOST_UNREAD: usize = 64;
+/// How long one waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn serve_fifo() {
     let Some(mut fifo) = FIFO.get() else { return };
     let mut input: Vec<u8> = Vec::new();
+    let mut unread: Vec<Unread> = Vec::new();
     let mut buf = [0u8; 4096];
     while !stopping() {
-        use std::os::fd::AsFd;
-        let mut fds = [nix::poll::PollFd::new(
-            fifo.as_fd(),
-            nix::poll::PollFlags::POLLIN,
-        )];
-        if nix::poll::poll(&mut fds, 1000u16).unwrap_or(0) == 0 {
+        let asked = wait(fifo, &unread);
+        unread.retain_mut(Unread::goes_on);
+        if !asked {
             // What did not become a whole request in a second never will.
-            input.clear();
+            if unread.is_empty() {
+                input.clear();
+            }
             continue;
         }
         match fifo.read(&mut buf) {
             Ok(n) => input.extend_from_slice(&buf[..n]),
             Err(_) => continue,
         }
-        while let Some(end) = whole_object(&input) {
-            let request: Vec<u8> = input.drain(..end).collect();
-            reply_to_fifo(&request);
+        loop {
+            match first_object(&input) {
+                First::Whole(end) => {
+                    let request: Vec<u8> = input.drain(..end).collect();
+                    reply_to_fifo(&request, &mut unread);
+                }
+                First::Junk(end) => drop(input.drain(..end)),
+                First::Part => break,
+            }
         }
         if input.len() > LARGEST {
             input.clear();
@@ -195,14 +237,44 @@ fn serve_fifo() {
     }
 }
 
-/// Length of the JSON object at the start, blanks before it included.
-fn whole_object(b: &[u8]) -> Option<usize> {
-    let mut stream = serde_json::Deserializer::from_slice(b).into_iter::<serde_json::Value>();
-    stream.next()?.ok()?;
-    Some(stream.byte_offset())
+/// Waits for a request or for a reader that takes more, at most a second. True for a request.
+fn wait(fifo: &std::fs::File, unread: &[Unread]) -> bool {
+    let mut fds: Vec<PollFd<'_>> = std::iter::once(PollFd::new(fifo.as_fd(), PollFlags::POLLIN))
+        .chain(
+            unread
+                .iter()
+                .map(|u| PollFd::new(u.fifo.as_fd(), PollFlags::POLLOUT)),
+        )
+        .collect();
+    let _ = poll(&mut fds, 1000u16);
+    fds[0].revents().is_some_and(|r| !r.is_empty())
 }
 
-fn reply_to_fifo(request: &[u8]) {
+/// What stands at the start of the input.
+#[derive(Debug, PartialEq)]
+enum First {
+    /// A JSON object of this length, blanks before it included.
+    Whole(usize),
+    /// This much that is no JSON: a line, or all.
+    Junk(usize),
+    /// The beginning of an object.
+    Part,
+}
+
+fn first_object(b: &[u8]) -> First {
+    let mut stream = serde_json::Deserializer::from_slice(b).into_iter::<serde_json::Value>();
+    match stream.next() {
+        None => First::Part,
+        Some(Ok(_)) => First::Whole(stream.byte_offset()),
+        Some(Err(e)) if e.is_eof() => First::Part,
+        Some(Err(_)) => {
+            let line = b.iter().position(|c| *c == b'\n');
+            First::Junk(line.map_or(b.len(), |n| n + 1))
+        }
+    }
+}
+
+fn reply_to_fifo(request: &[u8], unread: &mut Vec<Unread>) {
     let name = serde_json::from_slice::<serde_json::Value>(request).ok();
     let name = name
         .as_ref()
@@ -214,10 +286,7 @@ fn reply_to_fifo(request: &[u8]) {
         return;
     };
     if name.is_empty() || name.contains('/') {
-        olelo_core::warn!(
-            "jsonrpcs",
-            "a request on the FIFO names no reply_name, or one outside of fifo_reply_dir"
-        );
+        lost("a request on the FIFO names no reply_name, or one outside of fifo_reply_dir");
         return;
     }
     let path = Path::new(FIFO_REPLY_DIR.text()).join(name);
@@ -228,20 +297,66 @@ fn reply_to_fifo(request: &[u8]) {
         .custom_flags(flags.bits())
         .open(&path)
     {
-        Ok(mut f) => write_all_within(&mut f, text.as_bytes(), Duration::from_secs(2)),
-        Err(e) => olelo_core::warn!("jsonrpcs", "can't answer to {}: {e}", path.display()),
+        Ok(fifo) => {
+            let until = Instant::now() + PATIENCE;
+            let text = text.into_bytes();
+            let mut u = Unread { fifo, text, until };
+            if !u.goes_on() {
+                return;
+            }
+            if unread.len() >= MOST_UNREAD {
+                unread.remove(0);
+                lost("too many answers wait to be read; the oldest is dropped");
+            }
+            unread.push(u);
+        }
+        Err(e) => lost(&format!("can't answer to {}: {e}", path.display())),
     }
 }
 
-fn write_all_within(f: &mut std::fs::File, mut text: &[u8], most: Duration) {
-    let end = std::time::Instant::now() + most;
-    while !text.is_empty() && std::time::Instant::now() < end {
-        match f.write(text) {
-            Ok(n) => text = &text[n..],
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(5))
+impl Unread {
+    /// Writes what the reader takes now. False when there is no more to do.
+    fn goes_on(&mut self) -> bool {
+        while !self.text.is_empty() {
+            match self.fifo.write(&self.text) {
+                Ok(n) => drop(self.text.drain(..n)),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    if Instant::now() < self.until {
+                        return true;
+                    }
+                    lost("an answer on a FIFO was not read");
+                    return false;
+                }
+                Err(_) => return false,
             }
-            Err(_) => return,
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_from_what_stands_between_them() {
+        let rows: [(&[u8], First); 7] = [
+            (b"{\"a\":1}", First::Whole(7)),
+            (b" \n{\"a\":1}{", First::Whole(9)),
+            (b"{\"a\":", First::Part),
+            (b"  ", First::Part),
+            (b"what is this\n{\"a\":1}", First::Junk(13)),
+            (b"}}}", First::Junk(3)),
+            (b"{\"a\" 1}\n", First::Junk(9)),
+        ];
+        for (bytes, first) in rows {
+            assert_eq!(
+                first_object(bytes),
+                first,
+                "{}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 }

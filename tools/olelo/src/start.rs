@@ -109,6 +109,7 @@ fn prepend(file: &mut Config, extra: Config) {
 fn setup_log(o: &Options, config: &CoreConfig) {
     use olelo_core::log;
     log::DEBUG.set(o.debug.unwrap_or_else(|| config.int("debug", 0)));
+    log::panics_too();
     log::to_stderr(o.log_stderr || o.check || config.int("log_stderror", 0) != 0);
     if let Some(f) = config.text("log_facility")
         && let Err(e) = log::set_facility(f)

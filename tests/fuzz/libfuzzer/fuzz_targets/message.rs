@@ -1,0 +1,4 @@
+//! Looks for bytes that break `message` of `olelo_fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| olelo_fuzz::run("message", bytes));
