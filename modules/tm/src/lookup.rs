@@ -10,6 +10,7 @@ use crate::params::{self, ms};
 use crate::state::{Head, Place, Tx, Uas, flag};
 use crate::stats;
 use crate::store::{self, Open, head_of};
+use olelo_core::log::short_of_memory;
 use olelo_core::mem::heap::{is_short, use_reserve};
 use olelo_core::mem::table::BucketGuard;
 use olelo_core::mem::{NodeId, current_slot};
@@ -171,7 +172,7 @@ pub fn create(ctx: &mut Ctx, local: bool) -> Created {
         }
         Err(e) => {
             stats::NO_MEMORY.inc();
-            olelo_core::error!("tm", "no transaction for a request: {e}");
+            short_of_memory("tm", "no transaction for a request", &e);
             Created::NoMemory
         }
     }

@@ -12,6 +12,7 @@
 
 use crate::promise::promise;
 use crate::state::{Head, Leg, Tx};
+use olelo_core::log::short_of_memory;
 use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
 use olelo_core::mem::table::{BucketGuard, Child, NodeId, RecordView, Table};
@@ -301,7 +302,7 @@ impl Open {
         }
         let bytes = [self.tx.head.as_bytes(), self.tx.legs.as_bytes()];
         if let Err(e) = self.guard.replace(self.id, &bytes, children) {
-            olelo_core::error!("tm", "a transaction can't be changed: {e}");
+            short_of_memory("tm", "a transaction can't be changed", &e);
             return false;
         }
         self.rearm();
@@ -369,7 +370,7 @@ fn arm(id: NodeId, due: u64, seq: u64) {
     if let Some(s) = store()
         && let Err(e) = s.wheel.insert(due, [id.to_bits(), seq, 0])
     {
-        olelo_core::error!("tm", "a timer can't be set: {e}");
+        short_of_memory("tm", "a timer can't be set", &e);
     }
 }
 
@@ -381,7 +382,7 @@ fn new_part(bytes: &[u8]) -> Option<Part> {
     match Blob::from_bytes(bytes, store()?.tag) {
         Ok(b) => Some(Part::New(b)),
         Err(e) => {
-            olelo_core::error!("tm", "a message can't be kept: {e}");
+            short_of_memory("tm", "a message can't be kept", &e);
             None
         }
     }
