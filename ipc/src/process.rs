@@ -291,7 +291,7 @@ pub fn beat(slot: u16, now_ms: u64) {
 }
 
 /// This process waits on purpose until `until_ms` (a script's `sleep`, a debugger's hold): it is not
-/// stuck before. 0 where it no longer does.
+/// stuck before, and has its whole time again from then on.
 pub fn wait_until(until_ms: u64) {
     if let Some(s) = table().get(olelo_mem::slot::current_slot()) {
         s.words[WAITS_UNTIL].store(until_ms, Ordering::Relaxed);

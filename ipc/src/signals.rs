@@ -39,6 +39,9 @@ pub fn exit_now(code: i32) -> ! {
 
 /// Kills a child that is no longer needed and collects it.
 pub fn kill_and_reap(pid: i32) {
+    if pid <= 1 {
+        return;
+    }
     let pid = Pid::from_raw(pid);
     let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
     let _ = waitpid(pid, None);
@@ -134,6 +137,24 @@ extern "C" fn on_term(_: i32) {
 
 extern "C" fn on_wake(_: i32) {}
 
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_interrupt(_: i32) {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether main has asked this process to stop what it is doing. An engine asks while it runs.
+#[inline]
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Something new begins: what was asked before does not concern it.
+#[inline]
+pub fn forget_interrupt() {
+    INTERRUPTED.store(false, Ordering::Relaxed);
+}
+
 /// Whether this child was told to end.
 pub fn stopping() -> bool {
     STOPPING.load(Ordering::Relaxed)
@@ -156,7 +177,7 @@ pub fn child_setup(parent: i32) -> bool {
     set(Signal::SIGHUP, SigHandler::SigIgn);
     set(Signal::SIGUSR1, SigHandler::SigIgn);
     set(Signal::SIGPIPE, SigHandler::SigIgn);
-    set(INTERRUPT, SigHandler::SigIgn);
+    set(INTERRUPT, SigHandler::Handler(on_interrupt));
     set(Signal::SIGCHLD, SigHandler::SigDfl);
     die_with(parent)
 }
@@ -182,9 +203,8 @@ pub fn ignore_pipe() {
 /// The signal that wakes a worker.
 pub const WAKE: Signal = Signal::SIGUSR2;
 
-/// The signal that asks a worker's engine to stop what it is doing. The same that counts an engine's
-/// computing time; a process without such an engine ignores it.
-pub const INTERRUPT: Signal = Signal::SIGPROF;
+/// The signal that asks a worker's engine to stop what it is doing; see [`interrupted`].
+pub const INTERRUPT: Signal = Signal::SIGVTALRM;
 
 /// Names the process as `ps` and `top` show it.
 pub fn set_name(name: &str) {

@@ -7,6 +7,8 @@
 
 use super::conf::Conf;
 use super::record::{self, Kind, Record};
+use crate::timer::monotonic_ms;
+use olelo_ipc::process;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -39,6 +41,9 @@ pub fn ask(conf: &Conf, name: &str, kind: Kind) -> Result<Vec<Found>, String> {
     for _ in 0..conf.attempts {
         for server in &conf.servers {
             let attempt_ends = (Instant::now() + conf.timeout).min(end);
+            let left = attempt_ends.saturating_duration_since(Instant::now());
+            // Silent servers are not the message's fault.
+            process::wait_until(monotonic_ms() + left.as_millis() as u64);
             match ask_one(*server, name, kind, attempt_ends) {
                 Ok(found) => return Ok(found),
                 Err(e) => why = format!("{server}: {e}"),

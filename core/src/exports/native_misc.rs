@@ -100,7 +100,7 @@ fn exec(_: &mut Ctx, command: &str) -> Result<bool, ScriptError> {
     let until = Instant::now() + EXEC_LIMIT;
     process::wait_until(monotonic_ms() + EXEC_LIMIT.as_millis() as u64);
     let done = wait_for(&mut child, command, until);
-    process::wait_until(0);
+    process::wait_until(monotonic_ms());
     done
 }
 

@@ -287,6 +287,15 @@ impl Seldom {
     }
 }
 
+/// Says at level error that shared memory is short, at most as often as [`Seldom`] lets pass: a flood
+/// would fill the log with it.
+pub fn short_of_memory(module: &'static str, what: &str, e: &dyn std::fmt::Display) {
+    static SAID: Seldom = Seldom::new();
+    if let Some(held) = SAID.pass() {
+        crate::error!(module, "{what}: {e}; {} times lately", held + 1);
+    }
+}
+
 impl Default for Seldom {
     fn default() -> Self {
         Seldom::new()

@@ -7,10 +7,12 @@
 use super::crashes::{self, Crash};
 use super::job::{self, Job};
 use super::quarantine;
+use super::watchdog::Reason;
 use crate::net::{tcp, udp};
 use crate::server::Server;
 use crate::stats::Stat;
 use crate::timer::{monotonic_ms, wall_s};
+use nix::sys::signal::Signal;
 use olelo_ipc::signals::Death;
 use olelo_mem::RepairReport;
 
@@ -32,6 +34,7 @@ pub(super) static QUARANTINED: Stat = Stat::counter(
 );
 
 /// A death as main sees it.
+#[derive(Default)]
 pub(super) struct Verdict {
     /// The repair could not make these good.
     pub faults: Vec<olelo_mem::Fault>,
@@ -41,25 +44,22 @@ pub(super) struct Verdict {
 
 /// Repairs what a dead process left behind, accounts for it, and decides when it is replaced.
 /// `by_us`: why main killed it, if it did.
-pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<String>) -> Verdict {
+pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<Reason>) -> Verdict {
     let Some(place) = job.place() else {
-        return Verdict {
-            faults: Vec::new(),
-            own_fault: false,
-        };
+        return Verdict::default();
     };
     let began = monotonic_ms();
     let report = clean_up(server, job.slot);
     let now = monotonic_ms();
     let message = (place.busy_since() != 0).then(|| place.summary());
-    let key = place.message_key();
+    let key = place.message_key().filter(|_| job.serves_peers());
     let served = place.is_ready();
-    place.died();
-    let outside = d.signal == Some(libc_sigkill()) && by_us.is_none();
-    let mut how = job::how(d);
-    if let Some(why) = &by_us {
-        how = format!("{how} by main: {why}");
-    }
+    job.is_gone();
+    let outside = d.signal == Some(Signal::SIGKILL as i32) && by_us.is_none();
+    let how = match &by_us {
+        Some(why) => format!("{} by main: {}", job::how(d), why.text),
+        None => job::how(d),
+    };
     let wait = job.replace_after(served, !outside, now);
     crate::error!(
         "core",
@@ -89,7 +89,8 @@ pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<Stri
         message: message.clone().unwrap_or_default(),
         key: key.unwrap_or(0),
     });
-    if let Some(key) = key
+    let to_blame = by_us.is_none_or(|why| why.message_to_blame);
+    if let Some(key) = key.filter(|_| to_blame)
         && quarantine::strike(key, outside, wall_s())
     {
         QUARANTINED.inc();
@@ -108,17 +109,30 @@ pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<Stri
 }
 
 /// Repairs all that the process in a slot may have left: shared structures, turns, connections, what
-/// modules kept in its name.
+/// modules kept in its name. What fails inside is a fault like any other: main must not end of it.
 pub(super) fn clean_up(server: &Server, slot: u16) -> RepairReport {
-    let report = olelo_mem::repair_all(slot);
-    tcp::worker_died(slot);
-    udp::worker_died(slot);
-    for m in server.registry.modules() {
-        if let Some(f) = m.worker_died {
-            f(slot);
+    let repair = || {
+        let report = olelo_mem::repair_all(slot);
+        tcp::worker_died(slot);
+        udp::worker_died(slot);
+        for m in server.registry.modules() {
+            if let Some(f) = m.worker_died {
+                f(slot);
+            }
         }
-    }
-    report
+        report
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(repair)).unwrap_or_else(|_| {
+        let mut report = RepairReport {
+            slot,
+            ..RepairReport::default()
+        };
+        report.faults.push(olelo_mem::Fault {
+            structure: "repair".into(),
+            what: "it failed inside".into(),
+        });
+        report
+    })
 }
 
 /// The first line of a message, as far as it can be printed.
@@ -150,8 +164,4 @@ fn told(r: &RepairReport) -> String {
         text += &format!(", can't make good {}: {}", f.structure, f.what);
     }
     text
-}
-
-fn libc_sigkill() -> i32 {
-    nix::sys::signal::Signal::SIGKILL as i32
 }

@@ -15,6 +15,8 @@ pub(super) struct Job {
     pub name: String,
     pub run: Run,
     rank: i32,
+    /// Its process. Main trusts this, not the table: that is shared memory, which may be broken.
+    child: Option<i32>,
     /// Monotonic milliseconds before which it is not started again.
     not_before: u64,
     /// Deaths in a row before it had begun to serve.
@@ -111,6 +113,7 @@ impl Job {
             rank,
             run,
             name,
+            child: None,
             not_before: 0,
             stillborn: 0,
             faults: VecDeque::new(),
@@ -124,12 +127,20 @@ impl Job {
 
     /// Its process, if it has one.
     pub fn pid(&self) -> Option<i32> {
-        self.place().map(|s| s.pid()).filter(|p| *p != 0)
+        self.child
+    }
+
+    /// Its process is gone, and what it left has been repaired.
+    pub fn is_gone(&mut self) {
+        self.child = None;
+        if let Some(place) = self.place() {
+            place.died();
+        }
     }
 
     /// Milliseconds until it is to be started; `None` while it runs.
     pub fn due_in(&self, now: u64) -> Option<u64> {
-        match self.pid() {
+        match self.child {
             Some(_) => None,
             None => Some(self.not_before.saturating_sub(now)),
         }
@@ -139,7 +150,10 @@ impl Job {
     pub fn start(&mut self, server: &'static Server, signals: &MainSignals, main: i32) {
         let Some(place) = self.place() else { return };
         match signals::fork() {
-            Ok(Fork::Parent(pid)) => place.start(pid),
+            Ok(Fork::Parent(pid)) => {
+                self.child = Some(pid);
+                place.start(pid);
+            }
             Ok(Fork::Child) => self.be(server, place, signals, main),
             Err(e) => {
                 crate::crit!(
@@ -154,11 +168,12 @@ impl Job {
 
     /// The child's whole life.
     fn be(&self, server: &'static Server, place: Slot, signals: &MainSignals, main: i32) -> ! {
-        signals.unblock();
         olelo_mem::slot::set_current_slot(self.slot);
         if !signals::child_setup(main) {
             signals::exit_now(1);
         }
+        // Only now: a signal that has come meanwhile would end a process without handlers.
+        signals.unblock();
         place.set_pid(std::process::id() as i32);
         signals::set_name(&format!("olelo/{}{}", self.kind(), self.slot));
         let life = std::panic::AssertUnwindSafe(|| match self.run {
@@ -168,6 +183,11 @@ impl Job {
             Run::Extra(run, index) => worker::extra(server, self.slot, self.rank, run, index),
         });
         signals::exit_now(std::panic::catch_unwind(life).unwrap_or(70));
+    }
+
+    /// Whether it works on messages from the network: those may be to blame for its death.
+    pub fn serves_peers(&self) -> bool {
+        matches!(self.run, Run::Udp(_) | Run::Tcp)
     }
 
     /// What it is, in a word: `ps` shows it with the slot's number.

@@ -10,10 +10,14 @@
 
 use super::death;
 use super::job::Job;
+use super::main_loop;
+use crate::route::canary;
 use crate::server::Server;
 use crate::stats::Stat;
+use nix::sys::signal::Signal;
 use olelo_ipc::signals;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 pub(super) static RESETS: Stat = Stat::counter(
     "core",
@@ -32,6 +36,9 @@ const DEATHS: usize = 6;
 const SPAN: u64 = 3_000;
 /// Milliseconds between looks for that reason.
 const PAUSE: u64 = 10_000;
+
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What main remembers to see a series of deaths.
 #[derive(Default)]
@@ -75,19 +82,17 @@ pub(super) fn broken_zones() -> Vec<String> {
 /// started again.
 pub(super) fn restart_all(server: &Server, jobs: &mut [Job], zones: &[String]) {
     crate::crit!("core", "all workers are started anew");
+    end_all(jobs);
+    for slot in olelo_ipc::process::table().iter().skip(1) {
+        death::clean_up(server, slot.slot());
+    }
     for job in jobs.iter_mut() {
-        if let (Some(pid), Some(place)) = (job.pid(), job.place()) {
-            signals::kill_and_reap(pid);
-            place.died();
-        }
+        job.is_gone();
         job.forgive();
     }
     let names: Vec<&str> = zones.iter().map(String::as_str).collect();
     let mut told = olelo_mem::reset(&names);
     RESETS.add(told.len() as i64);
-    for job in jobs.iter() {
-        death::clean_up(server, job.slot);
-    }
     if !olelo_mem::check_all().is_empty() {
         told = olelo_mem::rebuild();
         RESETS.add(told.len() as i64);
@@ -97,6 +102,26 @@ pub(super) fn restart_all(server: &Server, jobs: &mut [Job], zones: &[String]) {
     }
     crate::route::generation::restore();
     RESTARTS.inc();
+}
+
+/// Kills all processes but main, and collects them. One that does not even end of that (it hangs in the
+/// kernel) is not waited for long: it can do no harm there.
+fn end_all(jobs: &[Job]) {
+    let mut pids: Vec<i32> = jobs.iter().filter_map(Job::pid).collect();
+    for pid in &pids {
+        signals::kill(*pid, Signal::SIGKILL);
+    }
+    main_loop::kill_reloader();
+    canary::kill();
+    let gone = signals::wait_until(PATIENCE, || {
+        while let Some(d) = signals::reap() {
+            pids.retain(|p| *p != d.pid);
+        }
+        pids.is_empty() && !canary::is_there()
+    });
+    if !gone {
+        crate::crit!("core", "processes {pids:?} do not end; going on without");
+    }
 }
 
 #[cfg(test)]

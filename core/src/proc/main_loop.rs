@@ -58,7 +58,7 @@ pub fn run(server: &'static Server, ready: impl FnOnce()) -> Result<i32, String>
     ready();
     olelo_mem::lock::on_main_waits(super::watchdog::main_waits);
     while s.turn() {}
-    end(server);
+    end(server, &s.signals);
     Ok(0)
 }
 
@@ -87,7 +87,7 @@ impl Supervisor {
         while let Some(d) = signals::reap() {
             self.died(&d);
         }
-        crate::route::canary::clean_up();
+        self.bury_canary();
         self.start_what_is_due();
         let now = monotonic_ms();
         if now >= self.next_look {
@@ -130,8 +130,11 @@ impl Supervisor {
         let Some(job) = job else {
             let reloader = table().get(RELOADER.load(Ordering::Relaxed));
             if let Some(slot) = reloader.filter(|s| s.pid() == d.pid) {
-                death::clean_up(self.server, slot.slot());
+                let verdict = death::clean_up(self.server, slot.slot());
                 slot.set_pid(0);
+                if !verdict.faults.is_empty() {
+                    self.examine();
+                }
             }
             return;
         };
@@ -143,11 +146,24 @@ impl Supervisor {
         }
     }
 
+    /// Repairs what a canary left that is gone.
+    fn bury_canary(&mut self) {
+        let left = crate::route::canary::gone();
+        if let Some(slot) = left {
+            let report = death::clean_up(self.server, slot.slot());
+            slot.set_pid(0);
+            if !report.faults.is_empty() {
+                self.examine();
+            }
+        }
+    }
+
     /// Looks at all of shared memory, and begins anew with what is broken.
     fn examine(&mut self) {
         let zones = last_resort::broken_zones();
         if !zones.is_empty() {
             last_resort::restart_all(self.server, &mut self.jobs, &zones);
+            self.watchdog = Watchdog::default();
         }
     }
 
@@ -176,9 +192,9 @@ impl Supervisor {
         }
         match signals::fork() {
             Ok(Fork::Child) => {
-                self.signals.unblock();
                 olelo_mem::slot::set_current_slot(slot.slot());
                 signals::child_setup(self.main);
+                self.signals.unblock();
                 signals::exit_now(reload());
             }
             Ok(Fork::Parent(pid)) => slot.start(pid),
@@ -229,16 +245,20 @@ fn patience(server: &Server) -> Duration {
     }
 }
 
-fn end(server: &Server) {
+/// Kills the process that reloads, if there is one.
+pub(super) fn kill_reloader() {
+    let slot = table().get(RELOADER.load(Ordering::Relaxed));
+    if let Some(s) = slot {
+        signals::kill(s.pid(), Signal::SIGKILL);
+        s.set_pid(0);
+    }
+}
+
+/// Ends all processes: SIGTERM, patience, SIGKILL. Who asks again has no more patience.
+fn end(server: &Server, signals: &MainSignals) {
     crate::notice!("core", "ending");
-    let pids = || {
-        table()
-            .iter()
-            .skip(1)
-            .map(|s| s.pid())
-            .filter(|p| *p != 0)
-            .collect::<Vec<_>>()
-    };
+    crate::route::canary::kill();
+    let mut asked_again = false;
     for p in pids() {
         signals::kill(p, Signal::SIGTERM);
     }
@@ -254,9 +274,11 @@ fn end(server: &Server) {
                 s.set_pid(0);
             }
         }
-        pids().is_empty()
+        let signal = signals.wait(Duration::ZERO);
+        asked_again |= matches!(signal, Some(Signal::SIGTERM | Signal::SIGINT));
+        pids().is_empty() || asked_again
     });
-    if !gone {
+    if !gone || asked_again {
         for p in pids() {
             crate::warn!("core", "process {p} does not end; killed");
             signals::kill_and_reap(p);
@@ -267,4 +289,14 @@ fn end(server: &Server) {
             f();
         }
     }
+}
+
+/// The processes of all slots but main's and the canary's, which is no child of main.
+fn pids() -> Vec<i32> {
+    let children = table().iter().skip(1);
+    children
+        .filter(|s| s.description() != crate::route::canary::NAME)
+        .map(|s| s.pid())
+        .filter(|p| *p > 1)
+        .collect()
 }

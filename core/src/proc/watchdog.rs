@@ -41,7 +41,16 @@ pub(super) struct Watchdog {
     /// Per slot since when it has been on the message for which it was interrupted.
     interrupted: HashMap<u16, u64>,
     /// Why processes were killed that have not been buried yet.
-    killed: HashMap<i32, String>,
+    killed: HashMap<i32, Reason>,
+}
+
+/// Why main has killed a process.
+#[derive(Debug, Clone)]
+pub(super) struct Reason {
+    /// For the log.
+    pub text: String,
+    /// It did not come back from its message; else the message had no part in it.
+    pub message_to_blame: bool,
 }
 
 /// What is to be done about a process.
@@ -57,36 +66,37 @@ impl Watchdog {
     pub fn look(&mut self, server: &Server, jobs: &[Job], now: u64) {
         let limit = server.config.watchdog_ms;
         for job in jobs {
-            let Some(place) = job.place().filter(|p| p.pid() != 0) else {
+            let (Some(pid), Some(place)) = (job.pid(), job.place()) else {
                 continue;
             };
             if limit != 0 {
-                self.look_at_message(job, place, limit, now);
+                self.look_at_message(job, pid, place, limit, now);
             }
             let silent = now.saturating_sub(place.last_beat().max(place.waits_until()));
             let beats = matches!(job.run, Run::Timer(_) | Run::Tcp) && place.last_beat() != 0;
             if beats && place.busy_since() == 0 && silent > SILENCE {
-                self.kill(place, format!("no sign of life for {silent} ms"));
+                self.kill(pid, format!("no sign of life for {silent} ms"), false);
             }
         }
-        for s in olelo_mem::lock::stuck(HELD) {
-            let holder = jobs.iter().find(|j| j.slot == s.holder_slot);
-            if let Some(place) = holder.and_then(Job::place).filter(|p| p.pid() != 0) {
-                let (name, index, ms) = (s.name, s.index, s.waited_ms);
-                self.kill(
-                    place,
-                    format!("others have waited {ms} ms for its lock of {name}[{index}]"),
-                );
+        let stuck = olelo_mem::lock::stuck(HELD);
+        for s in &stuck {
+            // Who waits for a lock itself is not the one who keeps the others waiting.
+            let waits = stuck.iter().any(|other| other.waiter == s.holder_slot);
+            let holder = jobs.iter().find(|j| j.slot == s.holder_slot && !waits);
+            if let Some(pid) = holder.and_then(Job::pid) {
+                let (name, index, ms) = (&s.name, s.index, s.waited_ms);
+                let why = format!("others have waited {ms} ms for its lock of {name}[{index}]");
+                self.kill(pid, why, false);
             }
         }
     }
 
     /// Why main killed this process, if it did.
-    pub fn reason(&mut self, pid: i32) -> Option<String> {
+    pub fn reason(&mut self, pid: i32) -> Option<Reason> {
         self.killed.remove(&pid)
     }
 
-    fn look_at_message(&mut self, job: &Job, place: Slot, limit: u64, now: u64) {
+    fn look_at_message(&mut self, job: &Job, pid: i32, place: Slot, limit: u64, now: u64) {
         let since = place.busy_since();
         let asked = self.interrupted.get(&job.slot) == Some(&since);
         match step(since, place.waits_until(), asked, limit, now) {
@@ -101,15 +111,18 @@ impl Watchdog {
                     job.name,
                     super::death::first_line(&place.summary())
                 );
-                signals::kill(place.pid(), signals::INTERRUPT);
-                signals::kill(place.pid(), signals::WAKE);
+                signals::kill(pid, signals::INTERRUPT);
+                signals::kill(pid, signals::WAKE);
             }
-            Step::Kill(ms) => self.kill(place, format!("{ms} ms on one message")),
+            Step::Kill(ms) => self.kill(pid, format!("{ms} ms on one message"), true),
         }
     }
 
-    fn kill(&mut self, place: Slot, why: String) {
-        let pid = place.pid();
+    fn kill(&mut self, pid: i32, text: String, message_to_blame: bool) {
+        let why = Reason {
+            text,
+            message_to_blame,
+        };
         if self.killed.insert(pid, why).is_none() {
             KILLED.inc();
             signals::kill(pid, nix::sys::signal::Signal::SIGKILL);
@@ -123,7 +136,7 @@ pub(super) fn main_waits(holder: u16, waited_ms: u64) {
     let pid = olelo_ipc::process::table()
         .get(holder)
         .map_or(0, |p| p.pid());
-    if waited_ms > HELD && pid != 0 {
+    if waited_ms > HELD && holder != 0 {
         signals::kill(pid, nix::sys::signal::Signal::SIGKILL);
     }
 }

@@ -40,8 +40,8 @@ pub(super) fn tcp(server: &'static Server, slot: u16, rank: i32) -> i32 {
     let served = tcp::event_loop(
         slot,
         || {
-            generation::current();
             process::beat(slot, monotonic_ms());
+            generation::current();
             !stopping()
         },
         |rcv, bytes| run::receive(&mut ctx, rcv, bytes),
@@ -64,9 +64,9 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
     let now = monotonic_ms();
     let mut due: Vec<u64> = jobs.iter().map(|j| now + j.every_ms).collect();
     while !stopping() {
-        generation::current();
         let now = monotonic_ms();
         process::beat(slot, now);
+        generation::current();
         udp::relieve_stuck(now);
         for (j, d) in jobs.iter().zip(&mut due) {
             if now >= *d {

@@ -21,6 +21,9 @@ const LONGEST: u64 = 64 << 10;
 /// Its description in the process table; it is listed only while it runs.
 pub const NAME: &str = "canary";
 
+/// Its name as a process.
+const PROCESS: &str = "olelo/canary";
+
 static SLOT: OnceLock<u16> = OnceLock::new();
 
 /// Gives it its slot; main, during the boot.
@@ -65,7 +68,10 @@ pub(crate) fn ask(
                 // It looks after the slot at once, not at its next round.
                 Some(main) => signals::kill(main, nix::sys::signal::Signal::SIGCHLD),
                 None => {
-                    clean_up();
+                    if let Some(s) = slot {
+                        olelo_mem::repair_all(s.slot());
+                        s.set_pid(0);
+                    }
                 }
             }
             Ok(read.ok().and_then(|_| verdict(&said)))
@@ -73,14 +79,23 @@ pub(crate) fn ask(
     }
 }
 
-/// Main, now and then: repairs what a canary left that is gone. True if there was one.
-pub(crate) fn clean_up() -> bool {
-    let Some(s) = slot().filter(|s| s.pid() != 0 && !signals::is_there(s.pid())) else {
-        return false;
-    };
-    olelo_mem::repair_all(s.slot());
-    s.set_pid(0);
-    true
+/// Main: the slot of a canary that is gone, to be repaired and freed.
+pub(crate) fn gone() -> Option<Slot> {
+    slot().filter(|s| s.pid() != 0 && !signals::is_there(s.pid()))
+}
+
+/// Main: ends a canary that runs.
+pub(crate) fn kill() {
+    if let Some(s) = slot().filter(|_| is_there()) {
+        signals::kill(s.pid(), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// Whether a canary runs, by its pid and its name: the table is shared memory.
+pub(crate) fn is_there() -> bool {
+    let pid = slot().map_or(0, |s| s.pid());
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    pid > 1 && comm.is_ok_and(|c| c.trim_end() == PROCESS)
 }
 
 fn slot() -> Option<Slot> {
@@ -101,7 +116,7 @@ fn be(
 ) -> ! {
     if let Some(s) = slot {
         olelo_mem::set_current_slot(s.slot());
-        signals::set_name(&format!("olelo/{NAME}"));
+        signals::set_name(PROCESS);
     }
     if !signals::die_with(parent) {
         signals::exit_now(1);

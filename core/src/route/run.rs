@@ -105,6 +105,7 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
     ctx.msg.buf_mut().extend_from_slice(bytes);
     let slot = olelo_mem::slot::current_slot();
     process::begin(slot, ctx.received_ms, bytes);
+    olelo_ipc::signals::forget_interrupt();
     let verdict = quarantine::look(bytes);
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match verdict {
         quarantine::Verdict::Route => route(ctx),

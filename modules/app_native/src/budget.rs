@@ -7,6 +7,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 use olelo_core::route::module::IntParam;
+use olelo_ipc::signals::interrupted;
 use std::cell::Cell;
 
 /// `time_limit`: milliseconds, 0 for no limit.
@@ -52,6 +53,9 @@ pub fn spend() -> bool {
     if n.is_multiple_of(EVERY) {
         look();
     }
+    if interrupted() {
+        SPENT.set(true);
+    }
     SPENT.get()
 }
 
@@ -63,8 +67,15 @@ pub fn is_spent() -> bool {
 /// What the log says of it.
 pub fn complaint(place: &str) -> String {
     format!(
-        "it used more than {} ms of CPU (time_limit), last at {place}",
-        TIME_LIMIT.get()
+        "{}, last at {place}",
+        if interrupted() {
+            "it took longer than watchdog_time".into()
+        } else {
+            format!(
+                "it used more than {} ms of CPU (time_limit)",
+                TIME_LIMIT.get()
+            )
+        }
     )
 }
 

@@ -316,7 +316,7 @@ fn wait(us: i64) -> i64 {
     let time = wanted.min(LONGEST_SLEEP);
     process::wait_until(monotonic_ms() + time.as_millis() as u64);
     std::thread::sleep(time);
-    process::wait_until(0);
+    process::wait_until(monotonic_ms());
     1
 }
 

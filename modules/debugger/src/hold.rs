@@ -137,7 +137,7 @@ fn wait(ctx: &mut Ctx, slot: u16) {
         }
     }
     set(slot, HELD, 0);
-    process::wait_until(0);
+    process::wait_until(monotonic_ms());
 }
 
 fn evaluated(ctx: &Ctx, slot: u16) -> Vec<u8> {

@@ -7,6 +7,7 @@
 use crate::params::*;
 use crate::request::{Refusal, Register, received_path, supports};
 use crate::{ACCEPTED, REJECTED};
+use olelo_core::log::short_of_memory;
 use olelo_core::net::reply::ReplyHeaders;
 use olelo_core::route::avp::Avp;
 use olelo_core::route::ctx::Ctx;
@@ -139,10 +140,16 @@ fn store(
             Ok(true) => return Ok(Accepted::of(ctx, done, &list, r)),
             Ok(false) => {}
             Err(e) => {
-                olelo_core::error!("registrar", "registration not stored: {e}");
+                let what = "registration not stored";
                 let why = match e {
-                    StoreError::NoMemory(_) => Refusal::NoMemory,
-                    _ => Refusal::Internal,
+                    StoreError::NoMemory(_) => {
+                        short_of_memory("registrar", what, &e);
+                        Refusal::NoMemory
+                    }
+                    _ => {
+                        olelo_core::error!("registrar", "{what}: {e}");
+                        Refusal::Internal
+                    }
                 };
                 return Err((why, Vec::new()));
             }

@@ -10,7 +10,9 @@ use crate::params::{self, ms};
 use crate::state::{Head, Place, Tx, Uas, flag};
 use crate::stats;
 use crate::store::{self, Open, head_of};
-use olelo_core::mem::heap::use_reserve;
+use olelo_core::log::short_of_memory;
+use olelo_core::mem::heap::{is_short, use_reserve};
+use olelo_core::mem::table::BucketGuard;
 use olelo_core::mem::{NodeId, current_slot};
 use olelo_core::net::{Dst, reply as core_reply};
 use olelo_core::route::ctx::Ctx;
@@ -134,16 +136,23 @@ pub fn create(ctx: &mut Ctx, local: bool) -> Created {
         legs: Default::default(),
     };
     (tx.head.key, tx.head.method) = (key, method);
-    // What ends calls must get through when memory is short (the table keeps a reserve for it).
+    // What has begun goes on when memory is short; new work does not, since it grows while it lives.
+    let initial = ctx.msg.to_tag().is_none_or(<[u8]>::is_empty);
+    if initial && !local && is_short() && ctx.msg.method() != Method::Cancel {
+        let guard = store.table.lock(hash);
+        return match same(&guard, key, method) {
+            Some(id) => Created::Again(id),
+            None => {
+                stats::NO_MEMORY.inc();
+                Created::NoMemory
+            }
+        };
+    }
+    // What ends calls may use the reserve.
     let _reserve = matches!(ctx.msg.method(), Method::Bye | Method::Cancel).then(use_reserve);
     let guard = store.table.lock(hash);
-    if !local {
-        let same = guard
-            .iter()
-            .find(|r| head_of(r).is_some_and(|h| h.key == key && h.method == method));
-        if let Some(r) = same {
-            return Created::Again(r.id());
-        }
+    if !local && let Some(id) = same(&guard, key, method) {
+        return Created::Again(id);
     }
     match store::insert(store, guard, &mut tx, ctx.msg.buf(), b"", current_slot()) {
         Ok(id) => {
@@ -163,10 +172,18 @@ pub fn create(ctx: &mut Ctx, local: bool) -> Created {
         }
         Err(e) => {
             stats::NO_MEMORY.inc();
-            olelo_core::error!("tm", "no transaction for a request: {e}");
+            short_of_memory("tm", "no transaction for a request", &e);
             Created::NoMemory
         }
     }
+}
+
+/// The transaction of the same request, if it is there (RFC 3261 §17.2.3).
+fn same(bucket: &BucketGuard, key: u64, method: u8) -> Option<NodeId> {
+    let is_it = |h: Head| h.key == key && h.method == method;
+    let mut records = bucket.iter();
+    let found = records.find(|r| head_of(r).is_some_and(is_it));
+    found.map(|r| r.id())
 }
 
 fn new_head(ctx: &Ctx, up: &Dst, local: bool) -> Head {

@@ -73,7 +73,12 @@ pub fn relay(ctx: &mut Ctx, to: &Target) -> i64 {
 pub fn relay_request(ctx: &mut Ctx, to: &Target) -> i64 {
     let id = match own_transaction(ctx) {
         Ok(id) => id,
-        Err(rc) => return rc,
+        Err(Denied::NoMemory) if goes_without_state(ctx) => return relay_stateless(ctx, to),
+        Err(Denied::NoMemory) => {
+            refuse_for_memory(ctx);
+            return 1;
+        }
+        Err(Denied::With(rc)) => return rc,
     };
     let first = mine(ctx).side == Side::Request;
     let wants_100 = mine(ctx).auto_100.unwrap_or(params::AUTO_INV_100.is_on()) && !to.no_100;
@@ -112,8 +117,16 @@ fn will_try(id: NodeId) -> bool {
     true
 }
 
-/// The transaction of the request, created where there is none; else what `t_relay` returns.
-fn own_transaction(ctx: &mut Ctx) -> Result<NodeId, i64> {
+/// Why a request has no transaction.
+enum Denied {
+    /// There is no room for one.
+    NoMemory,
+    /// `t_relay` returns this.
+    With(i64),
+}
+
+/// The transaction of the request, created where there is none.
+fn own_transaction(ctx: &mut Ctx) -> Result<NodeId, Denied> {
     if let Some(id) = mine(ctx).node {
         return Ok(id);
     }
@@ -122,15 +135,12 @@ fn own_transaction(ctx: &mut Ctx) -> Result<NodeId, i64> {
         Created::New(id) => Ok(id),
         Created::Again(id) => {
             upstream::repeat(ctx, id);
-            Err(1)
+            Err(Denied::With(1))
         }
-        Created::NoMemory => {
-            refuse_for_memory(ctx);
-            Err(1)
-        }
+        Created::NoMemory => Err(Denied::NoMemory),
         Created::Unfit => {
             olelo_sl::set_error(ctx, 400, "Bad Request");
-            Err(-1)
+            Err(Denied::With(-1))
         }
     }
 }
@@ -147,6 +157,17 @@ fn relay_ack(ctx: &mut Ctx, to: &Target) -> i64 {
     if let AckOf::Ours(_) = lookup::ack(ctx) {
         return 1;
     }
+    relay_stateless(ctx, to)
+}
+
+/// Whether a request for which there is no room may still get through: a call that stands can then be
+/// ended. Its ends repeat what is lost; only forking and failure routes are not to be had.
+fn goes_without_state(ctx: &Ctx) -> bool {
+    let in_dialog = ctx.msg.to_tag().is_some_and(|t| !t.is_empty());
+    in_dialog && ctx.msg.method() != Method::Invite && !ctx.local
+}
+
+fn relay_stateless(ctx: &mut Ctx, to: &Target) -> i64 {
     match destination(ctx, to) {
         Ok((dst, _)) if core_reply::forward_request(ctx, &dst) => 1,
         Ok(_) => -1,

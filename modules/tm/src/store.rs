@@ -12,10 +12,12 @@
 
 use crate::promise::promise;
 use crate::state::{Head, Leg, Tx};
+use olelo_core::log::short_of_memory;
 use olelo_core::mem::atomic::{AtomicU64, Ordering::Relaxed};
 use olelo_core::mem::heap::{Blob, OutOfMemory, Tag, use_reserve};
 use olelo_core::mem::table::{BucketGuard, Child, NodeId, RecordView, Table};
 use olelo_core::mem::wheel::Wheel;
+use olelo_core::timer::monotonic_ms;
 use smallvec::SmallVec;
 use std::sync::OnceLock;
 use zerocopy::{FromBytes, IntoBytes};
@@ -53,6 +55,9 @@ const MARK: usize = 0;
 const DUE: usize = 1;
 /// Word 2: number of the armed timer; older ones are void.
 const SEQ: usize = 2;
+
+/// Milliseconds ahead that a timer is armed at most; what is due later is armed again then.
+const FARTHEST: u64 = 8_000;
 
 /// What kind of script has marked a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,7 +302,7 @@ impl Open {
         }
         let bytes = [self.tx.head.as_bytes(), self.tx.legs.as_bytes()];
         if let Err(e) = self.guard.replace(self.id, &bytes, children) {
-            olelo_core::error!("tm", "a transaction can't be changed: {e}");
+            short_of_memory("tm", "a transaction can't be changed", &e);
             return false;
         }
         self.rearm();
@@ -323,7 +328,12 @@ impl Open {
     }
 
     fn rearm(self) {
-        let next = self.tx.next_deadline();
+        // Entries of the wheel are not taken back, so none is put far ahead: those of transactions
+        // that have ended are gone soon.
+        let next = match self.tx.next_deadline() {
+            0 => 0,
+            at => at.min(monotonic_ms() + FARTHEST),
+        };
         let (Some(due), Some(seq)) = (self.word(DUE), self.word(SEQ)) else {
             return;
         };
@@ -360,7 +370,7 @@ fn arm(id: NodeId, due: u64, seq: u64) {
     if let Some(s) = store()
         && let Err(e) = s.wheel.insert(due, [id.to_bits(), seq, 0])
     {
-        olelo_core::error!("tm", "a timer can't be set: {e}");
+        short_of_memory("tm", "a timer can't be set", &e);
     }
 }
 
@@ -372,7 +382,7 @@ fn new_part(bytes: &[u8]) -> Option<Part> {
     match Blob::from_bytes(bytes, store()?.tag) {
         Ok(b) => Some(Part::New(b)),
         Err(e) => {
-            olelo_core::error!("tm", "a message can't be kept: {e}");
+            short_of_memory("tm", "a message can't be kept", &e);
             None
         }
     }

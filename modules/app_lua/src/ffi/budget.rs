@@ -50,7 +50,8 @@ impl Drop for Budget {
 extern "C" fn on_tick(_: c_int) {
     let used = TICKS.fetch_add(1, Ordering::Relaxed) + 1 - TICKS_AT_START.load(Ordering::Relaxed);
     let l = RUNNING.load(Ordering::Acquire);
-    if !l.is_null() && used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed) {
+    let over = used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed);
+    if !l.is_null() && (over || olelo_ipc::signals::interrupted()) {
         STOPPED.store(1, Ordering::Relaxed);
         if used as i64 > TICKS_ALLOWED.load(Ordering::Relaxed) + GRACE_US / TICK_US {
             // SAFETY: both calls may be made in a signal handler; the default action ends the
