@@ -46,7 +46,11 @@ fn a_broken_script_is_refused_with_its_line() {
         ("function other() end\n", "no function ksr_request_route"),
         ("while true do end\n", "used more than"),
         ("require('nonesuch')\n", "nonesuch"),
-        ("os.exit(0)\n", "died"),
+        ("os.exit(0)\n", "os.exit ends programs"),
+        (
+            "local f = require('ffi') f.cdef 'void _exit(int);' f.C._exit(0)\n",
+            "died",
+        ),
     ];
     for (text, why) in broken {
         server.write_script(text);
