@@ -48,7 +48,8 @@ fn a_broken_script_is_refused_with_its_line() {
         ("function other() end\n", "no function ksr_request_route"),
         ("while true do end\n", "used more than"),
         ("require('nonesuch')\n", "nonesuch"),
-        ("os.exit(0)\n", "died"),
+        ("os.exit(0)\n", "os.exit ends programs"),
+        ("os.execute('kill -9 $PPID')\n", "died"),
     ];
     for (text, why) in broken {
         server.write_script(text);
@@ -206,7 +207,7 @@ fn a_script_that_kills_workers_and_spares_the_canary_is_taken_back() {
     let server = Setup::lua(&script("1")).children(1).start();
     let mut phone = Phone::udp("a", server.addr);
     server.write_script(&format!(
-        "if io.open('/proc/self/comm'):read():match('^olelo/udp') then os.exit(3) end\n{}",
+        "if io.open('/proc/self/comm'):read():match('^olelo/udp') then os.execute('kill -9 $PPID') end\n{}",
         script("2")
     ));
     let e = server.ctl().call("app_lua.reload", &[]).expect_err("no");
