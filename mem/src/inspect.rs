@@ -12,9 +12,9 @@ use crate::classes::{
     CLASS_GRANULES, CLASSES, blocks_in_page, find_free, index_in_page, is_empty, word_mask,
 };
 use crate::heap::known_names;
-use crate::lock::RANK_HEAP;
+use crate::lock::{PATIENCE_MS, RANK_HEAP};
 use crate::pages::{PAGE, PAGE_GRANULES, PageState};
-use crate::registry::Checkup;
+use crate::registry::Walk;
 use crate::wheel::monotonic_ms;
 use std::collections::HashSet;
 
@@ -58,9 +58,9 @@ impl Arena {
 
     /// Makes the page lists of every heap anew.
     pub(crate) fn relist_all(&self) {
-        let deadline = monotonic_ms() + PATIENCE_MS;
         for (number, heap) in self.heaps.iter().enumerate() {
-            if let Some(_guard) = heap.lock.lock_until(RANK_HEAP, deadline) {
+            let deadline = monotonic_ms() + PATIENCE_MS;
+            if let Ok(_guard) = heap.lock.lock_until(RANK_HEAP, deadline) {
                 self.relist(number);
             }
         }
@@ -95,7 +95,7 @@ impl Arena {
     }
 
     /// Visits every block that is not free, page by page under the page's heap lock. Pages whose lock
-    /// cannot be had within a second are left out.
+    /// cannot be had for seconds are left out.
     pub(crate) fn for_each_block(&self, mut visit: impl FnMut(Block, State)) {
         let deadline = monotonic_ms() + PATIENCE_MS;
         for number in self.first_page()..self.pages.len() as u32 {
@@ -104,12 +104,12 @@ impl Arena {
             if seen == PageState::LARGE {
                 let lock = &self.header.pages_lock;
                 let guard = lock.lock_until(crate::lock::RANK_PAGES, deadline);
-                if guard.is_some() && page.state() == PageState::LARGE {
+                if guard.is_ok() && page.state() == PageState::LARGE {
                     let block = Block(number * PAGE_GRANULES);
                     visit(block, block.state());
                 }
             } else if let Some((heap, class)) = self.class_page(seen)
-                && let Some(_guard) = self.heaps[heap].lock.lock_until(RANK_HEAP, deadline)
+                && let Ok(_guard) = self.heaps[heap].lock.lock_until(RANK_HEAP, deadline)
                 && page.state() == seen
             {
                 self.for_each_taken(number, class, &mut visit);
@@ -117,13 +117,13 @@ impl Arena {
         }
     }
 
-    pub(crate) fn check_heaps(&self, checkup: &mut Checkup) {
+    pub(crate) fn check_heaps(&self, walk: &mut Walk) {
         for heap in 0..self.heaps.len() {
             let lock = &self.heaps[heap].lock;
-            let Some(_guard) = checkup.lock(lock, RANK_HEAP, "heap", heap) else {
+            let Some(_guard) = walk.lock(lock, RANK_HEAP, "heap", heap) else {
                 continue;
             };
-            let listed = self.check_lists(heap, checkup);
+            let listed = self.check_lists(heap, walk);
             for (number, page) in self.pages.iter().enumerate() {
                 if let Some((owner, class)) = self.class_page(page.state())
                     && owner == heap
@@ -131,16 +131,16 @@ impl Arena {
                     let full = page.full.load(Ordering::SeqCst);
                     if full > 1 || (full == 0) != listed.contains(&(number as u32)) {
                         let what = format!("page {number} says full: {full}, and its list not");
-                        checkup.fault("heap", what);
+                        walk.fault("heap", what);
                     }
-                    self.check_page(number as u32, class, checkup);
+                    self.check_page(number as u32, class, walk);
                 }
             }
         }
     }
 
     /// The pages that a heap's lists lead to.
-    fn check_lists(&self, heap: usize, checkup: &mut Checkup) -> HashSet<u32> {
+    fn check_lists(&self, heap: usize, walk: &mut Walk) -> HashSet<u32> {
         let mut listed = HashSet::new();
         for (class, head) in self.heaps[heap].classes.iter().enumerate() {
             let current = head.current.load(Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl Arena {
                 let right = page.is_some_and(|p| p.state() == PageState::small(heap, class));
                 if !right || !listed.insert(number) {
                     let what = format!("the lists of {heap}, {class} lead to page {number}");
-                    checkup.fault("heap", what);
+                    walk.fault("heap", what);
                     return None;
                 }
                 page
@@ -165,7 +165,7 @@ impl Arena {
                 };
                 if page.prev.load(Ordering::Relaxed) != prev {
                     let what = format!("page {next} is linked wrongly");
-                    checkup.fault("heap", what);
+                    walk.fault("heap", what);
                     break;
                 }
                 prev = next;
@@ -175,12 +175,12 @@ impl Arena {
         listed
     }
 
-    fn check_page(&self, number: u32, class: usize, checkup: &mut Checkup) {
+    fn check_page(&self, number: u32, class: usize, walk: &mut Walk) {
         let page = &self.pages[number as usize];
         for (word, bits) in page.bits.iter().enumerate() {
             if bits.load(Ordering::Relaxed) & !word_mask(class, word) != 0 {
                 let what = format!("page {number}: bits beyond its blocks are set");
-                checkup.fault("heap", what);
+                walk.fault("heap", what);
             }
         }
         self.for_each_taken(number, class, &mut |block, state| {
@@ -188,7 +188,7 @@ impl Arena {
             if unsound || state == State::Free {
                 let (len, room) = (block.len(), self.room(block));
                 let what = format!("block {} is {state:?}: {len} bytes of {room}", block.0);
-                checkup.fault("heap", what);
+                walk.fault("heap", what);
             }
         });
     }
@@ -260,6 +260,3 @@ impl Arena {
         }
     }
 }
-
-/// How long a walk waits, in all, for locks that may never be free again.
-const PATIENCE_MS: u64 = 1_000;

@@ -72,6 +72,26 @@ pub struct Fault {
     pub what: String,
 }
 
+/// What [`check_all`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checkup {
+    /// Memory is broken here. At most a thousand.
+    pub faults: Vec<Fault>,
+    /// These parts were not looked at.
+    pub busy: Vec<BusyLock>,
+}
+
+/// A lock that a living process did not let go of in time: nothing is known of what it protects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusyLock {
+    /// The name of the structure it belongs to.
+    pub structure: String,
+    /// Which of the structure's locks.
+    pub index: usize,
+    /// The holder's slot.
+    pub holder: u16,
+}
+
 /// What the repair after one death found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepairReport {
@@ -85,4 +105,7 @@ pub struct RepairReport {
     pub bytes_freed: usize,
     /// What could not be made good: the part concerned was emptied.
     pub faults: Vec<Fault>,
+    /// What could not be looked at. Nothing is broken, but what the dead process had in hand may be
+    /// lost.
+    pub busy: Vec<BusyLock>,
 }

@@ -10,10 +10,13 @@
 //! wants has died, it repairs what that one lock protects, then and there, and goes on. A sleeper
 //! notes in its slot's words what it waits for and since when, so that [`stuck`] can tell, without
 //! taking any lock, who keeps whom waiting. A panic under a lock leaves a [`suspicion`](take_suspicions).
+//! So does a word that names main where main does not hold the lock: main relieves it like a dead one.
 //!
 //! Nothing slow ever runs under a lock: no script, callback into a script, or I/O. In debug builds
 //! each thread keeps the ranks it holds and a lock may only be taken with a rank above all of them,
 //! which makes lock-order inversions and self-deadlocks a panic in the tests, not a frozen server.
+
+mod ranks;
 
 use crate::arena::{arena, mapped};
 use crate::atomic::{AtomicU32, Ordering};
@@ -55,7 +58,7 @@ impl RawLock {
     pub fn lock(&self, rank: Rank) -> LockGuard<'_> {
         ranks::enter(rank);
         if !self.take() {
-            self.lock_contended(None);
+            let _ = self.lock_contended(None);
         }
         LockGuard::new(self, rank)
     }
@@ -69,15 +72,20 @@ impl RawLock {
         Some(LockGuard::new(self, rank))
     }
 
-    /// Takes the lock unless it is still held at `deadline` ([`monotonic_ms`]): for checks, which
-    /// must end even where a lock word is garbage.
-    pub(crate) fn lock_until(&self, rank: Rank, deadline: u64) -> Option<LockGuard<'_>> {
+    /// Takes the lock unless it is still held at `deadline` ([`monotonic_ms`]), by the slot in the
+    /// error: for checks, which must end even where a lock word is garbage.
+    pub(crate) fn lock_until(&self, rank: Rank, deadline: u64) -> Result<LockGuard<'_>, u16> {
         ranks::enter(rank);
-        if self.take() || self.lock_contended(Some(deadline)) {
-            return Some(LockGuard::new(self, rank));
+        if self.take() {
+            return Ok(LockGuard::new(self, rank));
         }
-        ranks::leave(rank);
-        None
+        match self.lock_contended(Some(deadline)) {
+            Ok(()) => Ok(LockGuard::new(self, rank)),
+            Err(holder) => {
+                ranks::leave(rank);
+                Err(holder)
+            }
+        }
     }
 
     /// The slot that holds the lock now, if any.
@@ -116,11 +124,11 @@ impl RawLock {
     }
 
     #[cold]
-    fn lock_contended(&self, deadline: Option<u64>) -> bool {
+    fn lock_contended(&self, deadline: Option<u64>) -> Result<(), u16> {
         for _ in 0..SPINS {
             std::hint::spin_loop();
             if self.word.load(Ordering::Relaxed) == 0 && self.take() {
-                return true;
+                return Ok(());
             }
         }
         let me = u32::from(current_slot()) + 1;
@@ -134,7 +142,7 @@ impl RawLock {
                     .compare_exchange(seen, me | WAITERS, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
                 {
-                    return true;
+                    return Ok(());
                 }
                 continue;
             };
@@ -142,8 +150,13 @@ impl RawLock {
                 relieve(self, holder);
                 continue;
             }
+            if wait.is_for_main_itself(holder, deadline) {
+                suspect(self);
+                relieve(self, holder);
+                continue;
+            }
             if deadline.is_some_and(|deadline| wait.is_over(holder, deadline)) {
-                return false;
+                return Err(holder);
             }
             if seen & WAITERS == 0
                 && self
@@ -293,8 +306,30 @@ pub fn stuck(longer_than_ms: u64) -> Vec<Stuck> {
     out
 }
 
-/// The structures under a lock of which somebody panicked since the last call: what the lock protects
-/// may be half-changed. For main, which checks them and [resets](crate::reset) what is broken.
+/// By main, while it holds no lock: relieves each lock for which others have waited that long and
+/// whose word names main, or nobody alive, as a stray write may have left it. What such a lock protects
+/// is [suspicious](take_suspicions). Returns how many.
+pub fn relieve_orphans(longer_than_ms: u64) -> usize {
+    if current_slot() != MAIN {
+        return 0;
+    }
+    let sets = sets();
+    let mut relieved = 0;
+    for wait in stuck(longer_than_ms) {
+        let orphaned = wait.holder_slot == MAIN || is_dead(wait.holder_slot);
+        let set = sets.iter().find(|set| set.name == wait.name);
+        if let Some(set) = set.filter(|_| orphaned) {
+            let lock = (set.nth)(wait.index);
+            suspect(lock);
+            relieve(lock, wait.holder_slot);
+            relieved += 1;
+        }
+    }
+    relieved
+}
+
+/// The structures under a lock of which somebody panicked since the last call, or whose lock named main
+/// by mistake: what the lock protects may be half-changed. For main, which checks them and [resets](crate::reset) what is broken.
 pub fn take_suspicions() -> Vec<String> {
     let sets = sets();
     let mut out = Vec::new();
@@ -369,12 +404,21 @@ impl Wait {
         }
     }
 
-    /// Is there no use in waiting any longer? Of this process itself least of all.
+    /// Is there no use in waiting any longer? For this process itself least of all.
     fn is_over(&self, holder: u16, deadline: u64) -> bool {
-        let now = monotonic_ms();
-        let in_vain =
-            self.holder == Some(holder) && holder == current_slot() && now >= self.since + 50;
-        in_vain || now >= deadline
+        self.is_for_itself(holder, IN_VAIN_MS) || monotonic_ms() >= deadline
+    }
+
+    /// Main waits for itself: the word is a stray write, since main has one thread. Those who do have
+    /// more, in tests, hand the lock on long before.
+    fn is_for_main_itself(&self, holder: u16, deadline: Option<u64>) -> bool {
+        let patience = deadline.map_or(MAIN_IN_VAIN_MS, |_| IN_VAIN_MS);
+        holder == MAIN && self.is_for_itself(holder, patience)
+    }
+
+    fn is_for_itself(&self, holder: u16, patience: u64) -> bool {
+        let same = self.holder == Some(holder) && holder == current_slot();
+        same && monotonic_ms() >= self.since + patience
     }
 
     fn note(&mut self, holder: u16) {
@@ -395,6 +439,7 @@ impl Wait {
         if released {
             self.holder = None;
         } else if current_slot() == MAIN
+            && holder != MAIN
             && let Some(watchdog) = WATCHDOG.get()
         {
             watchdog(holder, monotonic_ms().saturating_sub(self.since));
@@ -411,7 +456,7 @@ impl Drop for Wait {
     }
 }
 
-/// Main wants a lock that `dead` holds: what it protects is repaired now.
+/// A lock's word names `dead`: what it protects is repaired now.
 #[cold]
 fn relieve(lock: &RawLock, dead: u16) {
     if let Some((set, _, index)) = find(lock) {
@@ -465,6 +510,12 @@ pub(crate) const SUSPICION_WORDS: usize = 16;
 
 /// The longest sleep before a waiter looks again by itself.
 const WAIT_BOUND_NS: i64 = 30_000_000;
+/// How long a check waits for a lock whose word names the process that checks.
+const IN_VAIN_MS: u64 = 50;
+/// How long main waits for a lock whose word names main.
+const MAIN_IN_VAIN_MS: u64 = 2_000;
+/// How long checks and repairs wait for one lock: longer than main's watchdog lets any process hold it.
+pub(crate) const PATIENCE_MS: u64 = 4_000;
 const WAITERS: u32 = 1 << 31;
 const SPINS: u32 = 64;
 
@@ -500,97 +551,5 @@ fn futex_wake(word: &AtomicU32, count: i32) {
     }
 }
 
-#[cfg(debug_assertions)]
-mod ranks {
-    //! The ranks this thread holds, checked on each acquisition (debug builds).
-    use super::Rank;
-    use std::cell::RefCell;
-
-    thread_local! {
-        static HELD: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
-    }
-
-    pub(super) fn enter(rank: Rank) {
-        HELD.with_borrow_mut(|held| {
-            if let Some(&highest) = held.iter().max() {
-                assert!(
-                    rank > highest,
-                    "lock of rank {rank} asked for while one of rank {highest} is held: \
-                     locks are taken upwards only, or two processes can wait for each other for ever"
-                );
-            }
-            held.push(rank);
-        });
-    }
-
-    pub(super) fn leave(rank: Rank) {
-        HELD.with_borrow_mut(|held| {
-            if let Some(at) = held.iter().rposition(|&r| r == rank) {
-                held.remove(at);
-            }
-        });
-    }
-}
-
-#[cfg(not(debug_assertions))]
-mod ranks {
-    use super::Rank;
-    #[inline]
-    pub(super) fn enter(_: Rank) {}
-    #[inline]
-    pub(super) fn leave(_: Rank) {}
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_word_names_its_owner() {
-        let lock = RawLock::default();
-        assert_eq!(lock.owner(), None);
-        let guard = lock.lock(1);
-        assert_eq!(lock.owner(), Some(current_slot()));
-        assert!(lock.try_lock(2).is_none());
-        drop(guard);
-        assert_eq!(lock.owner(), None);
-    }
-
-    #[test]
-    fn threads_exclude_each_other() {
-        let lock = RawLock::default();
-        let shared = AtomicU32::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..20_000 {
-                        let _guard = lock.lock(1);
-                        let seen = shared.load(Ordering::Relaxed);
-                        std::hint::spin_loop();
-                        shared.store(seen + 1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        assert_eq!(shared.load(Ordering::Relaxed), 80_000);
-    }
-
-    #[test]
-    fn a_dead_owner_is_relieved() {
-        let lock = RawLock {
-            word: AtomicU32::new(7 + 1),
-        };
-        assert!(!lock.release_of(6));
-        assert!(lock.release_of(7));
-        assert_eq!(lock.owner(), None);
-    }
-
-    #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "upwards only")]
-    fn taking_locks_downwards_panics_in_debug() {
-        let (low, high) = (RawLock::default(), RawLock::default());
-        let _high = high.lock(9);
-        let _low = low.lock(8);
-    }
-}
+mod tests;

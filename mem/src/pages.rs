@@ -10,7 +10,7 @@
 use crate::arena::Arena;
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::lock::RANK_PAGES;
-use crate::registry::Checkup;
+use crate::registry::Walk;
 
 /// Bytes per page.
 pub(crate) const PAGE: usize = 64 << 10;
@@ -228,12 +228,12 @@ impl Arena {
         self.format_pages();
     }
 
-    pub(crate) fn check_pages(&self, checkup: &mut Checkup) {
+    pub(crate) fn check_pages(&self, walk: &mut Walk) {
         let header = self.header;
-        let Some(_guard) = checkup.lock(&header.pages_lock, RANK_PAGES, "pages", 0) else {
+        let Some(_guard) = walk.lock(&header.pages_lock, RANK_PAGES, "pages", 0) else {
             return;
         };
-        let mut fault = |what: String| checkup.fault("pages", what);
+        let mut fault = |what: String| walk.fault("pages", what);
         let mut free = 0;
         let mut tails_due = 0;
         for (number, page) in self.pages.iter().enumerate() {

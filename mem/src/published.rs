@@ -15,7 +15,7 @@ use crate::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::block::{Block, State};
 use crate::heap::{Blob, OutOfMemory, Tag};
 use crate::lock::{RANK_PUBLISHED, RawLock};
-use crate::registry::{self, Checkup, Structure};
+use crate::registry::{self, Structure, Walk};
 use crate::slot::current_slot;
 use std::sync::Mutex;
 
@@ -447,9 +447,9 @@ impl Structure for Published {
         report.locks_released.push(self.inner.name.clone());
     }
 
-    fn check(&self, checkup: &mut Checkup) {
+    fn check(&self, walk: &mut Walk) {
         let (name, shared) = (&self.inner.name, self.inner.shared);
-        let Some(_guard) = checkup.lock(&shared.lock, RANK_PUBLISHED, name, 0) else {
+        let Some(_guard) = walk.lock(&shared.lock, RANK_PUBLISHED, name, 0) else {
             return;
         };
         let history = shared
@@ -469,22 +469,22 @@ impl Structure for Published {
             let block = Block(word as u32);
             if self.vouched(word).is_none() {
                 let what = format!("generation {} is not what was published", word >> 32);
-                checkup.fault(name, what);
+                walk.fault(name, what);
             } else if block.state() != State::Live {
-                checkup.fault(name, format!("block {} is {:?}", block.0, block.state()));
+                walk.fault(name, format!("block {} is {:?}", block.0, block.state()));
             }
         }
         let current = shared.current.load(Ordering::Acquire);
         if current != 0 && !kept.contains(&current) {
             let what = format!("the current generation {} is not kept", current >> 32);
-            checkup.fault(name, what);
+            walk.fault(name, what);
         }
         kept.sort_unstable();
         if kept.windows(2).any(|pair| pair[0] >> 32 == pair[1] >> 32) {
-            checkup.fault(name, "two generations have one number".into());
+            walk.fault(name, "two generations have one number".into());
         }
         if shared.publishing.load(Ordering::Acquire) != 0 {
-            checkup.fault(name, "a publication is left unfinished".into());
+            walk.fault(name, "a publication is left unfinished".into());
         }
     }
 
@@ -577,8 +577,8 @@ mod tests {
         assert_eq!(&view[..], b"route 13");
         drop(view);
         script.publish(b"free again").unwrap();
-        let mut checkup = Checkup::new();
-        script.check(&mut checkup);
-        assert_eq!(checkup.into_faults(), []);
+        let mut walk = Walk::new();
+        script.check(&mut walk);
+        assert_eq!(walk.end(), crate::Checkup::default());
     }
 }

@@ -11,7 +11,7 @@ use crate::atomic::{AtomicU64, Ordering};
 use crate::block::{Block, State};
 use crate::heap::{Blob, Ref};
 use crate::lock::{RANK_QUEUE, RawLock};
-use crate::registry::{self, Checkup, Structure};
+use crate::registry::{self, Structure, Walk};
 use crate::slot::current_slot;
 
 /// A shared queue.
@@ -173,15 +173,15 @@ impl Structure for Queue {
         report.locks_released.push(self.inner.name.clone());
     }
 
-    fn check(&self, checkup: &mut Checkup) {
+    fn check(&self, walk: &mut Walk) {
         let (name, shared) = (&self.inner.name, self.inner.shared);
-        let Some(_guard) = checkup.lock(&shared.lock, RANK_QUEUE, name, 0) else {
+        let Some(_guard) = walk.lock(&shared.lock, RANK_QUEUE, name, 0) else {
             return;
         };
         let (head, tail) = self.ends();
         if self.entries() != (head..tail) {
             let capacity = self.capacity();
-            checkup.fault(
+            walk.fault(
                 name,
                 format!("head {head} and tail {tail} in a ring of {capacity}"),
             );
@@ -189,7 +189,7 @@ impl Structure for Queue {
         for at in self.entries() {
             let state = self.block_at(at).map(Block::state);
             if state != Some(State::Live) {
-                checkup.fault(name, format!("entry {at} is {state:?}"));
+                walk.fault(name, format!("entry {at} is {state:?}"));
             }
         }
     }

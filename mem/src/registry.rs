@@ -14,10 +14,10 @@
 
 use crate::arena::arena;
 use crate::block::{Block, State};
-use crate::lock::{LockGuard, Rank, RawLock};
-use crate::slot::current_slot;
+use crate::lock::{LockGuard, PATIENCE_MS, Rank, RawLock};
+use crate::slot::{MAIN, current_slot};
 use crate::wheel::monotonic_ms;
-use crate::{Fault, RepairReport};
+use crate::{BusyLock, Checkup, Fault, RepairReport};
 use std::collections::HashSet;
 use std::sync::Mutex;
 
@@ -31,7 +31,7 @@ pub(crate) trait Structure: Send + Sync {
     fn repair(&self, dead: u16, report: &mut RepairReport);
 
     /// Adds each broken invariant to the checkup.
-    fn check(&self, checkup: &mut Checkup);
+    fn check(&self, walk: &mut Walk);
 
     /// Empties it whatever it holds, locks included, without looking at its blocks. Keeps what it can
     /// vouch for, and says what.
@@ -51,28 +51,31 @@ pub(crate) trait Structure: Send + Sync {
     }
 }
 
-/// A walk over all structures that looks for faults, and the time it may take.
-pub(crate) struct Checkup {
-    faults: Vec<Fault>,
-    deadline: u64,
+/// A walk over all structures that looks for faults, and what it may wait.
+pub(crate) struct Walk {
+    found: Checkup,
+    /// When all waits together have taken long enough: from then on each is short.
+    hurry_at: u64,
 }
 
-impl Checkup {
-    pub fn new() -> Checkup {
-        Checkup {
-            faults: Vec::new(),
-            deadline: monotonic_ms() + PATIENCE_MS,
+impl Walk {
+    pub fn new() -> Walk {
+        Walk {
+            found: Checkup::default(),
+            hurry_at: monotonic_ms() + PATIENCE_IN_ALL_MS,
         }
     }
 
+    /// Adds a fault.
     pub fn fault(&mut self, structure: &str, what: String) {
-        if self.faults.len() < MAX_FAULTS {
+        if self.found.faults.len() < MAX_FAULTS {
             let structure = structure.to_owned();
-            self.faults.push(Fault { structure, what });
+            self.found.faults.push(Fault { structure, what });
         }
     }
 
-    /// Locks what is to be looked at. `None`, and a fault, where the lock cannot be had in time.
+    /// Locks what is to be looked at. Where somebody keeps the lock it is busy, which is no fault;
+    /// where the word names this process itself it is garbage.
     pub fn lock<'a>(
         &mut self,
         lock: &'a RawLock,
@@ -80,21 +83,27 @@ impl Checkup {
         structure: &str,
         index: usize,
     ) -> Option<LockGuard<'a>> {
-        let guard = lock.lock_until(rank, self.deadline);
-        if guard.is_none() {
-            let holder = lock
-                .owner()
-                .map_or("nobody".into(), |slot| format!("{slot}"));
-            self.fault(
-                structure,
-                format!("lock {index} could not be had: slot {holder} holds it"),
-            );
+        let now = monotonic_ms();
+        let deadline = (now + PATIENCE_MS).min(self.hurry_at.max(now + SHORT_PATIENCE_MS));
+        match lock.lock_until(rank, deadline) {
+            Ok(guard) => return Some(guard),
+            Err(holder) if holder == current_slot() => {
+                let what = format!("lock {index} names slot {holder}, which does not hold it");
+                self.fault(structure, what);
+            }
+            Err(holder) if self.found.busy.len() < MAX_FAULTS => self.found.busy.push(BusyLock {
+                structure: structure.to_owned(),
+                index,
+                holder,
+            }),
+            Err(_) => {}
         }
-        guard
+        None
     }
 
-    pub fn into_faults(self) -> Vec<Fault> {
-        self.faults
+    /// All that was found.
+    pub fn end(self) -> Checkup {
+        self.found
     }
 }
 
@@ -120,7 +129,7 @@ pub fn repair_all(dead_slot: u16) -> RepairReport {
         structure.repair(dead_slot, &mut report);
     }
     if let Some(line) = crate::slot::line(dead_slot) {
-        line.clear();
+        line.bury();
     }
     (report.blocks_freed, report.bytes_freed) = arena.sweep(dead_slot);
     let mut early = EARLY
@@ -130,6 +139,7 @@ pub fn repair_all(dead_slot: u16) -> RepairReport {
         if done.slot == dead_slot {
             report.locks_released.append(&mut done.locks_released);
             report.faults.append(&mut done.faults);
+            report.busy.append(&mut done.busy);
         }
         done.slot != dead_slot
     });
@@ -137,16 +147,17 @@ pub fn repair_all(dead_slot: u16) -> RepairReport {
 }
 
 /// Checks every invariant of every structure, online: locks are taken one at a time, briefly. Ends
-/// whatever the arena holds: a lock that cannot be had within a second is a fault, like any other
-/// garbage. At most a thousand faults are told.
-pub fn check_all() -> Vec<Fault> {
-    let mut checkup = Checkup::new();
-    arena().check_pages(&mut checkup);
-    arena().check_heaps(&mut checkup);
+/// whatever the arena holds. A lock that a living process keeps for seconds is told apart from faults:
+/// its holder may be killed, and the rest be checked again. In main the watchdog of
+/// [`on_main_waits`](crate::lock::on_main_waits) does so within the walk.
+pub fn check_all() -> Checkup {
+    let mut walk = Walk::new();
+    arena().check_pages(&mut walk);
+    arena().check_heaps(&mut walk);
     for structure in all() {
-        structure.check(&mut checkup);
+        structure.check(&mut walk);
     }
-    checkup.into_faults()
+    walk.end()
 }
 
 /// Empties the structures of these names whatever they hold, locks included, and frees what then
@@ -218,6 +229,10 @@ pub(crate) fn repair_early(dead: u16, repair: impl FnOnce(&mut RepairReport)) {
         ..RepairReport::default()
     };
     repair(&mut report);
+    if dead == MAIN {
+        // Nobody buries main; the lock is suspicious already.
+        return;
+    }
     EARLY
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -259,5 +274,33 @@ static STRUCTURES: Mutex<Vec<&'static dyn Structure>> = Mutex::new(Vec::new());
 /// What was repaired before its slot's turn came.
 static EARLY: Mutex<Vec<RepairReport>> = Mutex::new(Vec::new());
 
-const PATIENCE_MS: u64 = 1_000;
+/// How long a walk waits for locks in all before it gets short with each.
+const PATIENCE_IN_ALL_MS: u64 = 20_000;
+/// Enough for who is at work under a lock on a busy machine.
+const SHORT_PATIENCE_MS: u64 = 500;
 const MAX_FAULTS: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_in_a_hurry_still_waits_for_who_is_at_work() {
+        let lock = RawLock::default();
+        let taken = std::sync::Barrier::new(2);
+        let mut walk = Walk::new();
+        walk.hurry_at = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _guard = lock.lock(1);
+                taken.wait();
+                while !lock.has_waiters() {
+                    std::thread::yield_now();
+                }
+            });
+            taken.wait();
+            assert!(walk.lock(&lock, 1, "lock", 0).is_some());
+        });
+        assert_eq!(walk.end(), Checkup::default());
+    }
+}

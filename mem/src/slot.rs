@@ -11,6 +11,7 @@
 
 use crate::arena::{arena, mapped};
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// The slot of the main process.
 pub const MAIN: u16 = 0;
@@ -45,6 +46,12 @@ pub(crate) struct SlotLine {
 }
 
 impl SlotLine {
+    /// Its process is buried. The pid is forgotten too: the kernel gives it to others.
+    pub fn bury(&self) {
+        self.pid.store(0, Ordering::Release);
+        self.clear();
+    }
+
     /// As if the slot's process had never done anything.
     pub fn clear(&self) {
         self.epoch.store(0, Ordering::SeqCst);
@@ -58,8 +65,9 @@ pub(crate) fn line(slot: u16) -> Option<&'static SlotLine> {
     arena().slots.get(usize::from(slot))
 }
 
-/// Is the process of `slot` known to be dead? Only main can know, since the others are its children;
-/// elsewhere the answer is no. A slot that cannot exist is dead.
+/// Is the process of `slot` known to be dead? Only main asks, who buries the dead: elsewhere the answer
+/// is no. A slot that cannot exist is dead. A process whose parent is another is dead once it has ended,
+/// whether that parent has taken note or not.
 pub(crate) fn is_dead(slot: u16) -> bool {
     let Some(arena) = mapped().filter(|_| current_slot() == MAIN) else {
         return false;
@@ -78,10 +86,29 @@ pub(crate) fn is_dead(slot: u16) -> bool {
     // SAFETY: the kernel fills the struct we own; WNOWAIT leaves the corpse to who reaps it.
     let answer = unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, options) };
     if answer != 0 {
-        return std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD);
+        let foreign = std::io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD);
+        return foreign && has_ended(pid);
     }
     // SAFETY: waitid filled the fields of a child's change of state, or left them zero.
     unsafe { info.si_pid() != 0 }
+}
+
+/// Has a process that is not our child ended? Where the kernel doesn't say, it lives.
+fn has_ended(pid: u32) -> bool {
+    // SAFETY: a plain system call; what it gives is a descriptor or an error.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if answer < 0 {
+        return std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+    }
+    // SAFETY: the kernel gave us this descriptor a moment ago, and nobody else has it.
+    let process = unsafe { OwnedFd::from_raw_fd(answer as i32) };
+    let mut end = libc::pollfd {
+        fd: process.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one element, ours; the descriptor is open.
+    unsafe { libc::poll(&raw mut end, 1, 0) == 1 }
 }
 
 static CURRENT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(MAIN);

@@ -18,10 +18,10 @@ use crate::arena::{ArenaError, arena};
 use crate::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::block::{Block, State};
 use crate::heap::{OutOfMemory, Tag, reserve_allowed};
-use crate::lock::{RANK_WHEEL, RawLock};
-use crate::registry::{self, Checkup, Structure};
+use crate::lock::{PATIENCE_MS, RANK_WHEEL, RawLock};
+use crate::registry::{self, Structure, Walk};
 use crate::slot::current_slot;
-use crate::{Fault, RepairReport};
+use crate::{BusyLock, RepairReport};
 use std::collections::HashSet;
 
 /// A shared timer wheel.
@@ -279,6 +279,19 @@ impl Wheel {
             .collect()
     }
 
+    /// What the dead had in hand stays, though nobody can tell now whether it is on a list: a lost
+    /// entry is better than a list that leads to a free block.
+    fn spare(&self, pending: &Pending, dead: u16) {
+        for word in [&pending.push, &pending.pop] {
+            let block = unpack(word.swap(0, Ordering::AcqRel));
+            let block = block.and_then(|(_, block)| self.entry(block.0));
+            if let Some(block) = block {
+                let (generation, _) = block.generation_and_state();
+                block.change_state(generation, State::Reserved(dead), State::Live);
+            }
+        }
+    }
+
     fn contains(&self, list: usize, wanted: Block) -> bool {
         self.blocks_of(list).any(|block| block == wanted)
     }
@@ -372,11 +385,12 @@ impl Structure for Wheel {
             // Either the dead slot's lock keeps the lists from shrinking, or our own does.
             let deadline = monotonic_ms() + PATIENCE_MS;
             let guard = (!held).then(|| shared.lock.lock_until(RANK_WHEEL, deadline));
-            if guard.as_ref().is_some_and(Option::is_none) {
-                let holder = shared.lock.owner();
-                report.faults.push(Fault {
+            if let Some(Err(holder)) = guard {
+                self.spare(pending, dead);
+                report.busy.push(BusyLock {
                     structure: self.inner.name.clone(),
-                    what: format!("not repaired: slot {holder:?} does not let go of the lock"),
+                    index: 0,
+                    holder,
                 });
                 return;
             }
@@ -416,9 +430,9 @@ impl Structure for Wheel {
         }
     }
 
-    fn check(&self, checkup: &mut Checkup) {
+    fn check(&self, walk: &mut Walk) {
         let (name, shared) = (&self.inner.name, self.inner.shared);
-        let Some(_guard) = checkup.lock(&shared.lock, RANK_WHEEL, name, 0) else {
+        let Some(_guard) = walk.lock(&shared.lock, RANK_WHEEL, name, 0) else {
             return;
         };
         let mut seen = HashSet::new();
@@ -427,7 +441,7 @@ impl Structure for Wheel {
             while link != 0 {
                 let entry = self.entry(link).filter(|_| seen.insert(link));
                 let Some(block) = entry.filter(|block| block.state() != State::Free) else {
-                    checkup.fault(
+                    walk.fault(
                         name,
                         format!("list {list} leads to {link}: no entry of its"),
                     );
@@ -473,76 +487,9 @@ fn unpack(word: u64) -> Option<(usize, Block)> {
     (word != 0).then_some(((word >> 32) as usize, Block(word as u32)))
 }
 
-/// How long the repair waits for a timer process that is alive.
-const PATIENCE_MS: u64 = 1_000;
 const ENTRY_BYTES: usize = 40;
 const ATTEMPTS: u64 = 0xffff_ffff << 32;
 const MAX_REDELIVERIES: u64 = 2;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wheel(name: &str) -> Wheel {
-        crate::init_for_tests();
-        Wheel::create(name, 10, 8).unwrap()
-    }
-
-    #[test]
-    fn entries_come_when_due_and_not_before() {
-        let wheel = wheel("w:due");
-        wheel.advance(1_000, 100, |_| ());
-        for due in [1_005, 1_020, 1_021, 1_500, 5_000, 900] {
-            wheel.insert(due, [due, 0, 0]).unwrap();
-        }
-        let mut now = 1_000;
-        let mut seen = Vec::new();
-        while !wheel.is_empty() {
-            now += 10;
-            wheel.advance(now, 100, |[due, ..]| seen.push((due, now)));
-        }
-        assert_eq!(seen.len(), 6);
-        for (due, at) in seen {
-            assert!(
-                at >= due && at < due.max(1_001) + 20,
-                "due {due}, delivered {at}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_stop_longer_than_the_horizon_loses_nothing() {
-        let wheel = wheel("w:stop");
-        wheel.advance(1_000, 100, |_| ());
-        for i in 0..50 {
-            wheel.insert(1_000 + i * 7, [i, 0, 0]).unwrap();
-        }
-        let mut seen = 0;
-        while wheel.advance(1_000_000, 7, |_| seen += 1) == 7 {}
-        assert_eq!(seen, 50);
-    }
-
-    #[test]
-    fn a_cut_delivery_is_repeated_and_then_given_up() {
-        let wheel = wheel("w:cut");
-        wheel.insert(5, [77, 0, 0]).unwrap();
-        let mut rounds = 0;
-        for now in 1..20_u64 {
-            let mut died = false;
-            // As if the process died inside the delivery: nothing after the callback runs.
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                wheel.advance(now * 10, 10, |_| {
-                    died = true;
-                    std::panic::resume_unwind(Box::new(()));
-                })
-            }));
-            assert_eq!(result.is_err(), died);
-            if died {
-                rounds += 1;
-                wheel.repair(current_slot(), &mut RepairReport::default());
-            }
-        }
-        assert_eq!(rounds, 1 + MAX_REDELIVERIES);
-        assert!(wheel.is_empty());
-    }
-}
+mod tests;

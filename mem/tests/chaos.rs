@@ -6,7 +6,7 @@
 mod load;
 
 use load::{Random, Shared};
-use olelo_mem::{arena, check_all, heap, init_for_tests, repair_all, set_current_slot};
+use olelo_mem::{Checkup, arena, check_all, heap, init_for_tests, repair_all, set_current_slot};
 use std::sync::atomic::Ordering;
 
 const WORKERS: u16 = 4;
@@ -43,8 +43,7 @@ fn workers_may_die_at_any_instruction() {
         locks_held += report.locks_released.len();
         blocks_freed += report.blocks_freed;
         if kill % 20 == 0 {
-            let faults = check_all();
-            assert!(faults.is_empty(), "after kill {kill}: {faults:#?}");
+            assert_eq!(check_all(), Checkup::default(), "after kill {kill}");
             assert_progress(shared, kill);
         }
         pids[victim] = spawn(slot, shared, u64::from(kill) + 2);
@@ -54,7 +53,7 @@ fn workers_may_die_at_any_instruction() {
         repair_all(victim as u16 + 1);
     }
 
-    assert_eq!(check_all(), []);
+    assert_eq!(check_all(), Checkup::default());
     eprintln!(
         "{} kills, {locks_held} locks held at death, {blocks_freed} reserved blocks freed",
         kills()

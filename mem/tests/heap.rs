@@ -1,6 +1,6 @@
 //! The heap against a model, its exhaustion, and its recovery.
 
-use olelo_mem::{ArenaConfig, Blob, Table, Tag, check_all, heap, init};
+use olelo_mem::{ArenaConfig, Blob, Checkup, Table, Tag, check_all, heap, init};
 use proptest::prelude::*;
 use std::sync::Mutex;
 
@@ -42,7 +42,7 @@ fn exhaustion_is_an_answer_and_passes() {
                 .all(|blob| blob.as_bytes().iter().all(|&byte| byte == size as u8))
         );
         drop((flood, reserved));
-        assert_eq!(check_all(), []);
+        assert_eq!(check_all(), Checkup::default());
         // Classes keep the page they take from, of which some bytes are no block; nothing else may stay.
         let kept = at_rest.saturating_sub(heap::stats().free);
         assert!(
@@ -120,7 +120,7 @@ fn a_fragmented_heap_comes_back_whole() {
                 }
             }
         }
-        assert_eq!(check_all(), []);
+        assert_eq!(check_all(), Checkup::default());
         table.clear();
         assert_eq!(settled(), at_rest, "pages stayed after round {round}");
         assert!(
@@ -168,6 +168,6 @@ proptest! {
         prop_assert_eq!(counted, model.len());
         drop(model);
         prop_assert!(heap::usage().iter().all(|row| row.name != "model"));
-        prop_assert_eq!(check_all(), vec![]);
+        prop_assert_eq!(check_all(), Checkup::default());
     }
 }

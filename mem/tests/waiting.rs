@@ -1,8 +1,10 @@
 //! Who waits for whom is told while everybody stands still, and main never waits for the dead.
 
 use olelo_mem::{
-    Table, Tag, init_for_tests, lock, monotonic_ms, repair_all, set_current_slot, slot,
+    BusyLock, Checkup, Table, Tag, Words, check_all, init_for_tests, lock, monotonic_ms,
+    repair_all, set_current_slot, slot, take_suspicions,
 };
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 const HOLDER: u16 = 1;
@@ -79,7 +81,6 @@ fn main_takes_the_locks_of_the_dead() {
 fn main_s_watchdog_runs_while_main_itself_waits() {
     let _alone = alone();
     static HOLDERS: Mutex<Vec<(u16, u64)>> = Mutex::new(Vec::new());
-    static PID: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
     let table = Table::create("watched", 8, Tag::register("watched")).expect("room");
     let holder = child(HOLDER, || {
         let _guard = table.lock(BUCKET);
@@ -87,16 +88,14 @@ fn main_s_watchdog_runs_while_main_itself_waits() {
         unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
     });
     until(|| lock::held().iter().any(|held| held.slot == HOLDER));
-    PID.store(holder, std::sync::atomic::Ordering::SeqCst);
-    lock::on_main_waits(|holder, waited_ms| {
+    PID.store(holder, Ordering::SeqCst);
+    watchdog(|holder, waited_ms| {
         HOLDERS
             .lock()
             .expect("not poisoned")
             .push((holder, waited_ms));
         if waited_ms >= 60 {
-            let pid = PID.load(std::sync::atomic::Ordering::SeqCst);
-            // SAFETY: our own child.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            signal(libc::SIGKILL);
         }
     });
     drop(table.lock(BUCKET));
@@ -109,6 +108,152 @@ fn main_s_watchdog_runs_while_main_itself_waits() {
     );
 }
 
+#[test]
+fn the_living_child_of_another_keeps_its_lock_and_the_dead_one_does_not() {
+    let _alone = alone();
+    let table = Table::create("foreign", 8, Tag::register("foreign")).expect("room");
+    let words = Words::create("foreign.words", 2).expect("room");
+    let [pid, inside] = [0, 1].map(|at| words.get(at).expect("a word"));
+    let parent = child(WAITER, || {
+        let grandchild = fork(HOLDER, || {
+            for _ in 0..2 {
+                let _guard = table.lock(BUCKET);
+                inside.store(1, Ordering::SeqCst);
+                // SAFETY: plain system calls on this process.
+                unsafe { libc::raise(libc::SIGSTOP) };
+                inside.store(0, Ordering::SeqCst);
+            }
+        });
+        pid.store(grandchild as u64, Ordering::SeqCst);
+        // The parent never takes note of the end.
+        loop {
+            // SAFETY: a plain system call.
+            unsafe { libc::pause() };
+        }
+    });
+    until(|| pid.load(Ordering::SeqCst) != 0 && inside.load(Ordering::SeqCst) == 1);
+    PID.store(pid.load(Ordering::SeqCst) as i32, Ordering::SeqCst);
+    watchdog(|holder, _| {
+        assert_eq!(holder, HOLDER);
+        signal(libc::SIGCONT);
+    });
+    let guard = table.lock(BUCKET);
+    assert_eq!(inside.load(Ordering::SeqCst), 0, "it was at work");
+    drop(guard);
+    until(|| inside.load(Ordering::SeqCst) == 1);
+    watchdog(|_, _| ());
+    signal(libc::SIGKILL);
+    drop(table.lock(BUCKET));
+    assert_eq!(inside.load(Ordering::SeqCst), 1, "it died at work");
+    end(parent, libc::SIGKILL);
+    assert_eq!(repair_all(HOLDER).faults, []);
+}
+
+#[test]
+fn a_check_tells_the_busy_from_the_broken_and_waits_for_the_slow() {
+    let _alone = alone();
+    let table = Table::create("busy", 8, Tag::register("busy")).expect("room");
+    let holder = child(HOLDER, || {
+        let _guard = table.lock(BUCKET);
+        // SAFETY: plain system calls on this process.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    });
+    until(|| lock::held().iter().any(|held| held.slot == HOLDER));
+    watchdog(|_, _| ());
+    let busy = BusyLock {
+        structure: "busy".into(),
+        index: BUCKET as usize,
+        holder: HOLDER,
+    };
+    let found = check_all();
+    assert_eq!((found.faults, found.busy), (vec![], vec![busy]));
+    PID.store(holder, Ordering::SeqCst);
+    watchdog(|_, waited_ms| {
+        if waited_ms >= 2_000 {
+            signal(libc::SIGCONT);
+        }
+    });
+    assert_eq!(check_all(), Checkup::default(), "it was slow, no more");
+    end(holder, 0);
+}
+
+#[test]
+fn a_lock_that_names_main_by_mistake_is_relieved() {
+    let _alone = alone();
+    let table = Table::create("stray", 8, Tag::register("stray")).expect("room");
+    // A thread of its own, since it will never leave the lock's rank.
+    let stray = || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| std::mem::forget(table.lock(BUCKET)));
+        });
+    };
+    take_suspicions();
+    watchdog(|holder, _| panic!("slot {holder} is to blame, says main of itself"));
+    stray();
+    assert!(table.lock(BUCKET).insert(&[b"x"], vec![], &[]).is_ok());
+    assert_eq!(take_suspicions(), ["stray"]);
+    stray();
+    assert_eq!(check_all(), Checkup::default());
+    assert_eq!(take_suspicions(), ["stray"]);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn others_do_not_wait_for_ever_for_main_or_for_nobody() {
+    let _alone = alone();
+    let table = Table::create("orphans", 8, Tag::register("orphans")).expect("room");
+    take_suspicions();
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::mem::forget(table.lock(BUCKET)));
+    });
+    let gone = child(HOLDER, || std::mem::forget(table.lock(BUCKET + 1)));
+    end(gone, 0);
+    let waiter = child(WAITER, || {
+        drop(table.lock(BUCKET));
+        drop(table.lock(BUCKET + 1));
+    });
+    for _ in 0..2 {
+        until(|| !lock::stuck(50).is_empty());
+        assert_eq!(lock::relieve_orphans(50), 1);
+        assert_eq!(take_suspicions(), ["orphans"]);
+    }
+    end(waiter, 0);
+    let slow = child(HOLDER, || {
+        let _guard = table.lock(BUCKET);
+        // SAFETY: plain system calls on this process.
+        unsafe { libc::raise(libc::SIGSTOP) };
+    });
+    until(|| lock::held().iter().any(|held| held.slot == HOLDER));
+    let waiter = child(WAITER, || drop(table.lock(BUCKET)));
+    until(|| !lock::stuck(50).is_empty());
+    assert_eq!(lock::relieve_orphans(50), 0, "its holder lives");
+    PID.store(slow, Ordering::SeqCst);
+    signal(libc::SIGCONT);
+    end(waiter, 0);
+    end(slow, 0);
+}
+
+/// Whom a watchdog has in view.
+static PID: AtomicI32 = AtomicI32::new(0);
+
+fn signal(signal: i32) {
+    let pid = PID.load(Ordering::SeqCst);
+    assert!(pid > 0, "nobody is in view");
+    // SAFETY: a process that this test made and that has not been reaped.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Main's watchdog from now on.
+fn watchdog(look: fn(u16, u64)) {
+    type Look = fn(u16, u64);
+    static LOOK: Mutex<Look> = Mutex::new(|_, _| ());
+    *LOOK.lock().expect("not poisoned") = look;
+    lock::on_main_waits(|holder, waited_ms| {
+        let look = *LOOK.lock().expect("not poisoned");
+        look(holder, waited_ms);
+    });
+}
+
 fn until(mut come: impl FnMut() -> bool) {
     while !come() {
         std::thread::yield_now();
@@ -117,6 +262,10 @@ fn until(mut come: impl FnMut() -> bool) {
 
 fn child(slot: u16, work: impl FnOnce()) -> i32 {
     assert_eq!(slot::current_slot(), slot::MAIN);
+    fork(slot, work)
+}
+
+fn fork(slot: u16, work: impl FnOnce()) -> i32 {
     // SAFETY: the child touches only shared memory, its own stack and the allocator, which glibc's
     // fork leaves usable in the child. It ends by `_exit` or a kill.
     match unsafe { libc::fork() } {

@@ -16,6 +16,7 @@ mod framing;
 mod http;
 mod ipv6;
 mod media_relays;
+mod memory;
 mod modules_misc;
 mod native;
 mod native_routes;

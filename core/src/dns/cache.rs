@@ -516,6 +516,6 @@ mod tests {
         params::USE_CACHE.set(0);
         assert!(!put("n.cache.test", Kind::A, vec![(60, ip(1))], 0));
         params::USE_CACHE.set(1);
-        assert!(olelo_mem::check_all().is_empty());
+        assert_eq!(olelo_mem::check_all(), olelo_mem::Checkup::default());
     }
 }

@@ -61,10 +61,16 @@ impl Series {
     }
 }
 
-/// Zones with faults, by name.
+/// Zones with faults, by name. Who keeps a lock so long that what it protects could not be looked at is
+/// killed first.
 pub(super) fn broken_zones() -> Vec<String> {
+    let mut found = olelo_mem::check_all();
+    if !found.busy.is_empty() {
+        found.busy.iter().for_each(kill_holder);
+        found = olelo_mem::check_all();
+    }
     let mut names: Vec<String> = Vec::new();
-    for f in olelo_mem::check_all() {
+    for f in found.faults {
         if !names.contains(&f.structure) {
             crate::crit!(
                 "core",
@@ -76,6 +82,22 @@ pub(super) fn broken_zones() -> Vec<String> {
         }
     }
     names
+}
+
+/// Its death is one like any other: it is buried when main is back.
+fn kill_holder(lock: &olelo_mem::BusyLock) {
+    let place = olelo_ipc::process::table().get(lock.holder);
+    let pid = place.map_or(0, |p| p.pid());
+    if lock.holder != 0 && pid != 0 {
+        crate::error!(
+            "core",
+            "process {} keeps the lock of {}[{}] from being checked; killed",
+            lock.holder,
+            lock.structure,
+            lock.index
+        );
+        signals::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
 }
 
 /// Kills all workers, empties these zones (or all, where that does not do) and lets the workers be
@@ -93,7 +115,7 @@ pub(super) fn restart_all(server: &Server, jobs: &mut [Job], zones: &[String]) {
     let names: Vec<&str> = zones.iter().map(String::as_str).collect();
     let mut told = olelo_mem::reset(&names);
     RESETS.add(told.len() as i64);
-    if !olelo_mem::check_all().is_empty() {
+    if !olelo_mem::check_all().faults.is_empty() {
         told = olelo_mem::rebuild();
         RESETS.add(told.len() as i64);
     }

@@ -23,7 +23,7 @@ pub fn all() -> Vec<Rpc> {
         rpc("core.locks", locks)
             .array()
             .doc("Shared locks held now: lock, holder, what it works on, who waits and how long. Answers while others stand still."),
-        rpc("mem.check", check).doc("Walks all shared structures and names what is wrong."),
+        rpc("mem.check", check).doc("Walks all shared structures and names what is wrong, and what could not be looked at because its lock is busy."),
         rpc("mem.top", mem_top)
             .array()
             .doc("Shared memory by module, the largest first; change per minute and per hour in bytes."),
@@ -112,11 +112,16 @@ fn first_line(message: &str) -> String {
 }
 
 fn check(_: &Params) -> Answer {
-    let faults = olelo_mem::check_all();
-    let shown = faults.iter().map(|f| text(format!("{f:?}"))).collect();
+    let found = olelo_mem::check_all();
+    let shown = found.faults.iter().map(|f| text(format!("{f:?}")));
+    let busy = found.busy.iter().map(|b| {
+        let (lock, index) = (&b.structure, b.index);
+        text(format!("{lock}[{index}] is held by {}", who(b.holder)))
+    });
     Ok(vec![fields([
-        ("faults", Value::Int(faults.len() as i64)),
-        ("list", Value::Array(shown)),
+        ("faults", Value::Int(found.faults.len() as i64)),
+        ("list", Value::Array(shown.collect())),
+        ("busy", Value::Array(busy.collect())),
     ])])
 }
 

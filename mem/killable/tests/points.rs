@@ -6,7 +6,9 @@ extern crate olelo_mem_killable as olelo_mem;
 mod load;
 
 use load::{Random, Shared};
-use olelo_mem::{check_all, init_for_tests, kill_points, lock, repair_all, set_current_slot};
+use olelo_mem::{
+    Checkup, check_all, init_for_tests, kill_points, lock, repair_all, set_current_slot,
+};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const WORKERS: u16 = 4;
@@ -36,14 +38,14 @@ fn workers_may_die_at_any_store_under_load() {
         locks += report.locks_released.len();
         blocks += report.blocks_freed;
         if death % 50 == 0 {
-            assert_eq!(check_all(), [], "after death {death}");
+            assert_eq!(check_all(), Checkup::default(), "after death {death}");
         }
         pids[usize::from(slot) - 1] = spawn(slot, shared, u64::from(death) + 2);
     }
     while pids.iter().any(|&pid| pid != 0) {
         repair_all(bury(&mut pids));
     }
-    assert_eq!((check_all(), lock::held()), (vec![], vec![]));
+    assert_eq!((check_all(), lock::held()), (Checkup::default(), vec![]));
     shared.clear();
     assert_eq!(Shared::usage(), before, "memory leaked");
     let done = shared

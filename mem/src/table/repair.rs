@@ -7,7 +7,7 @@ use crate::arena::arena;
 use crate::atomic::Ordering;
 use crate::block::{Block, State};
 use crate::heap::Ref;
-use crate::registry::{Checkup, Structure};
+use crate::registry::{Structure, Walk};
 use crate::{Fault, RepairReport};
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ impl Structure for Table {
         }
     }
 
-    fn check(&self, checkup: &mut Checkup) {
+    fn check(&self, walk: &mut Walk) {
         for (number, bucket) in self.inner.buckets.iter().enumerate() {
             let empty = bucket.head.load(Ordering::Relaxed) == 0
                 && bucket.count.load(Ordering::Relaxed) == 0;
@@ -30,10 +30,10 @@ impl Structure for Table {
                 continue;
             }
             let name = &self.inner.name;
-            if let Some(_guard) = checkup.lock(&bucket.lock, self.inner.rank, name, number)
+            if let Some(_guard) = walk.lock(&bucket.lock, self.inner.rank, name, number)
                 && let Err(what) = self.check_bucket(bucket)
             {
-                checkup.fault(name, format!("bucket {number}: {what}"));
+                walk.fault(name, format!("bucket {number}: {what}"));
             }
         }
     }

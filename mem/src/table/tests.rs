@@ -1,7 +1,7 @@
 //! The table against a model, and what its names promise.
 
 use super::*;
-use crate::registry::{Checkup, Structure};
+use crate::registry::{Structure, Walk};
 use proptest::prelude::*;
 
 fn table(name: &str) -> Table {
@@ -140,8 +140,8 @@ proptest! {
                 prop_assert_eq!(view.child(i).unwrap(), &child[..]);
             }
         }
-        let mut checkup = Checkup::new();
-        table.check(&mut checkup);
-        prop_assert_eq!(checkup.into_faults(), vec![]);
+        let mut walk = Walk::new();
+        table.check(&mut walk);
+        prop_assert_eq!(walk.end(), crate::Checkup::default());
     }
 }

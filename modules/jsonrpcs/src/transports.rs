@@ -348,7 +348,7 @@ mod tests {
             (b"  ", First::Part),
             (b"what is this\n{\"a\":1}", First::Junk(13)),
             (b"}}}", First::Junk(3)),
-            (b"{\"a\" 1}\n", First::Junk(9)),
+            (b"{\"a\" 1}\n", First::Junk(8)),
         ];
         for (bytes, first) in rows {
             assert_eq!(

@@ -3,8 +3,8 @@
 use crate::operations::{OPERATIONS, Operation};
 use olelo_mem::atomic::Ordering;
 use olelo_mem::{
-    ArenaConfig, Blob, Published, Queue, Ref, Table, Tag, Wheel, Words, check_all, heap, init,
-    lock, repair_all, reset, set_current_slot,
+    ArenaConfig, Blob, Checkup, Published, Queue, Ref, Table, Tag, Wheel, Words, check_all, heap,
+    init, lock, repair_all, reset, set_current_slot,
 };
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -164,7 +164,7 @@ impl World {
     /// Nothing is broken and nobody holds a lock.
     pub fn assert_sound(&self, at: &str) {
         assert_eq!(lock::held(), [], "{at}: locks are held");
-        assert_eq!(check_all(), [], "{at}");
+        assert_eq!(check_all(), Checkup::default(), "{at}");
     }
 
     /// Once all is cleared away the heap is as in the beginning, to the page.

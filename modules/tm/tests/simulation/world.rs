@@ -113,9 +113,9 @@ pub fn live(seed: u64) -> Report {
     while step(u64::MAX) {}
     settle();
     let after = usage();
-    let faults = olelo_mem::check_all();
+    let checkup = olelo_mem::check_all();
     let w = WORLD.take().expect("the world has begun");
-    finish(w, &before, &after, faults)
+    finish(w, &before, &after, checkup)
 }
 
 fn usage() -> Vec<(String, usize)> {
@@ -217,7 +217,7 @@ fn finish(
     mut w: World,
     before: &[(String, usize)],
     after: &[(String, usize)],
-    faults: Vec<olelo_mem::Fault>,
+    checkup: olelo_mem::Checkup,
 ) -> Report {
     if olelo_tm::in_use() != 0 {
         w.find(format!("{} transactions are left", olelo_tm::in_use()));
@@ -225,7 +225,9 @@ fn finish(
     if before != after {
         w.find(format!("shared memory was {before:?}, is {after:?}"));
     }
-    faults.into_iter().for_each(|f| w.find(format!("{f:?}")));
+    if checkup != olelo_mem::Checkup::default() {
+        w.find(format!("{checkup:?}"));
+    }
     let panics = olelo_core::route::run::STATS
         .iter()
         .find(|s| s.name == "panics");
