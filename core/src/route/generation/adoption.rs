@@ -291,6 +291,8 @@ fn adopt(
         if store.generation() != new {
             return Err(ReloadError::Superseded(store.generation()));
         }
+        // Who asks may be a worker itself: its own word is waited for as well.
+        super::current();
         match look(new, &deaths) {
             Err(why) => return Err(revert(store, new, trial.0.proved, why)),
             Ok((workers, waiting)) if waiting.is_empty() => break workers,
