@@ -147,7 +147,12 @@ impl Slot {
 
     /// Whether it routes messages and so builds an engine.
     pub fn routes(&self) -> bool {
-        self.words[ROUTES].load(Ordering::Relaxed) != 0 && self.pid() != 0
+        self.routes_by_plan() && self.pid() != 0
+    }
+
+    /// Whether the processes of this slot route, be there one at the moment or not.
+    pub fn routes_by_plan(&self) -> bool {
+        self.words[ROUTES].load(Ordering::Relaxed) != 0
     }
 
     /// As `core.psx` shows it.
@@ -267,6 +272,8 @@ pub fn acknowledge(slot: u16, generation: u32) {
     s.words[LOADED_AT].store(now.map_or(0, |d| d.as_secs()), Ordering::Relaxed);
     s.put_text(ERROR, ERROR_BYTES, b"");
     s.words[LOADED].store(u64::from(generation), Ordering::Release);
+    // What it refused before may be tried again.
+    s.words[REFUSED].store(0, Ordering::Release);
 }
 
 /// The process in `slot` could not load `generation`.

@@ -128,13 +128,12 @@ impl Published {
 
     /// Makes a kept generation current again.
     pub fn set(&self, generation: u32) -> Result<(), PublishError> {
-        let shared = self.inner.shared;
-        let _guard = shared.lock.lock(RANK_PUBLISHED);
-        let word = self
-            .find(generation)
-            .ok_or(PublishError::Unknown(generation))?;
-        shared.current.store(word, Ordering::SeqCst);
-        Ok(())
+        self.set_when(None, generation)
+    }
+
+    /// As `set`, if `expected` is current.
+    pub fn set_if(&self, expected: u32, generation: u32) -> Result<(), PublishError> {
+        self.set_when(Some(expected), generation)
     }
 
     /// The generations in the history, ascending.
@@ -150,16 +149,33 @@ impl Published {
         kept
     }
 
+    fn set_when(&self, expected: Option<u32>, generation: u32) -> Result<(), PublishError> {
+        let shared = self.inner.shared;
+        let _guard = shared.lock.lock(RANK_PUBLISHED);
+        self.expect(expected)?;
+        let word = self
+            .find(generation)
+            .ok_or(PublishError::Unknown(generation))?;
+        shared.current.store(word, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The number of the current generation, if that is the expected one. Under the lock.
+    fn expect(&self, expected: Option<u32>) -> Result<u32, PublishError> {
+        let current = self.generation();
+        match expected {
+            Some(expected) if expected != current => {
+                Err(PublishError::Conflict { expected, current })
+            }
+            _ => Ok(current),
+        }
+    }
+
     fn publish_when(&self, expected: Option<u32>, bytes: &[u8]) -> Result<u32, PublishError> {
         let blob = Blob::from_parts(&[&sum(bytes).to_le_bytes(), bytes], self.inner.tag)?;
         let shared = self.inner.shared;
         let _guard = shared.lock.lock(RANK_PUBLISHED);
-        let current = self.generation();
-        if let Some(expected) = expected
-            && expected != current
-        {
-            return Err(PublishError::Conflict { expected, current });
-        }
+        let current = self.expect(expected)?;
         self.reclaim();
         let generation = shared.last.load(Ordering::Relaxed).wrapping_add(1).max(1);
         shared.last.store(generation, Ordering::Relaxed);
@@ -539,6 +555,15 @@ mod tests {
         let (generation, view) = script.current().unwrap();
         assert_eq!((generation, &view[..]), (13, &b"route 13"[..]));
         assert!(matches!(script.set(12), Err(PublishError::Unknown(12))));
+        let late = script.set_if(20, 14);
+        assert!(matches!(
+            late,
+            Err(PublishError::Conflict { current: 13, .. })
+        ));
+        assert_eq!(script.generation(), 13);
+        script.set_if(13, 14).unwrap();
+        assert_eq!(script.generation(), 14);
+        script.set_if(14, 13).unwrap();
         assert!(matches!(
             script.publish_if(20, b""),
             Err(PublishError::Conflict { current: 13, .. })

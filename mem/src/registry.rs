@@ -286,6 +286,8 @@ mod tests {
 
     #[test]
     fn a_walk_in_a_hurry_still_waits_for_who_is_at_work() {
+        // SAFETY: a plain system call; the default action of SIGALRM ends a test that hangs.
+        unsafe { libc::alarm(60) };
         let lock = RawLock::default();
         let taken = std::sync::Barrier::new(2);
         let mut walk = Walk::new();

@@ -112,11 +112,12 @@ fn main_s_watchdog_runs_while_main_itself_waits() {
 fn the_living_child_of_another_keeps_its_lock_and_the_dead_one_does_not() {
     let _alone = alone();
     let table = Table::create("foreign", 8, Tag::register("foreign")).expect("room");
-    let words = Words::create("foreign.words", 2).expect("room");
-    let [pid, inside] = [0, 1].map(|at| words.get(at).expect("a word"));
+    let words = Words::create("foreign.words", 3).expect("room");
+    let [pid, inside, go] = [0, 1, 2].map(|at| words.get(at).expect("a word"));
     let parent = child(WAITER, || {
         let grandchild = fork(HOLDER, || {
-            for _ in 0..2 {
+            for round in 0..2 {
+                until(|| go.load(Ordering::SeqCst) == round);
                 let _guard = table.lock(BUCKET);
                 inside.store(1, Ordering::SeqCst);
                 // SAFETY: plain system calls on this process.
@@ -140,6 +141,7 @@ fn the_living_child_of_another_keeps_its_lock_and_the_dead_one_does_not() {
     let guard = table.lock(BUCKET);
     assert_eq!(inside.load(Ordering::SeqCst), 0, "it was at work");
     drop(guard);
+    go.store(1, Ordering::SeqCst);
     until(|| inside.load(Ordering::SeqCst) == 1);
     watchdog(|_, _| ());
     signal(libc::SIGKILL);

@@ -9,6 +9,7 @@ use super::job::{self, Job};
 use super::quarantine;
 use super::watchdog::Reason;
 use crate::net::{tcp, udp};
+use crate::route::generation;
 use crate::server::Server;
 use crate::stats::Stat;
 use crate::timer::{monotonic_ms, wall_s};
@@ -120,6 +121,7 @@ pub(super) fn clean_up(server: &Server, slot: u16) -> RepairReport {
                 f(slot);
             }
         }
+        generation::asker_died(slot);
         report
     };
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(repair)).unwrap_or_else(|_| {

@@ -78,6 +78,7 @@ impl Watchdog {
                 self.kill(pid, format!("no sign of life for {silent} ms"), false);
             }
         }
+        olelo_mem::lock::relieve_orphans(HELD);
         let stuck = olelo_mem::lock::stuck(HELD);
         for s in &stuck {
             // Who waits for a lock itself is not the one who keeps the others waiting.

@@ -127,7 +127,10 @@ fn begin(server: &Server, rank: i32) -> bool {
     }
     let slot = olelo_mem::slot::current_slot();
     if process::table().get(slot).is_some_and(|s| s.routes()) {
-        generation::current();
+        // Without an engine it could only refuse what others can serve.
+        if generation::current().is_none() && generation::number() != 0 {
+            return false;
+        }
         let no_udp = || !server.sockets.0.iter().any(|l| l.proto == Proto::Udp);
         if rank == super::rank::FIRST || (rank == super::rank::TCP && no_udp()) {
             let mut ctx = crate::route::ctx::Ctx::new();

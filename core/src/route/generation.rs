@@ -9,19 +9,28 @@
 //! One engine routes (`cfgengine`). Others may hold code beside it: native event routes beside a
 //! Lua script, a Lua script that native routes call with `lua_run`.
 //!
-//! A process asks [`current`] before it routes a message: one atomic load where nothing changed.
+//! A process asks [`current`] before it routes a message: one atomic load where nothing changed. How
+//! a generation comes to be taken up by all, or by none, is told in `generation/adoption.rs`.
+
+mod adoption;
+
+pub(crate) use adoption::asker_died;
+pub use adoption::{ReloadError, Report, reload, rollback};
 
 use super::canary;
 use super::engine::{self, Engine, EngineKind, File, Source};
+use crate::timer::monotonic_ms;
 use olelo_ipc::process;
-use olelo_mem::published::{Published, View};
+use olelo_mem::published::Published;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long workers may take to acknowledge.
 const ACK_TIME: Duration = Duration::from_secs(10);
+/// Milliseconds after which a process without any engine tries again to build one.
+const RETRY: u64 = 1_000;
 
 static STORE: OnceLock<Published> = OnceLock::new();
 /// What modules have installed, until [`publish_first`].
@@ -32,39 +41,6 @@ static INSTALLED: Mutex<Vec<Part>> = Mutex::new(Vec::new());
 struct Part {
     engine: String,
     source: Source,
-}
-
-/// What a reload did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// The generation that serves now.
-    pub generation: u32,
-    /// SHA-256 of its text, in hexadecimal.
-    pub digest: String,
-    /// Processes that acknowledged it.
-    pub workers: usize,
-    /// From the call to the last acknowledgement.
-    pub took: Duration,
-}
-
-/// Why a reload was refused; the old generation serves on.
-#[derive(Debug, thiserror::Error, PartialEq)]
-pub enum ReloadError {
-    /// No engine with a script runs.
-    #[error("no routing script is loaded")]
-    NoScript,
-    /// The files can't be read, or what changed in them can't change while the server runs.
-    #[error("refused, generation {0} serves on: {1}")]
-    Unfit(u32, String),
-    /// The canary refused it.
-    #[error("refused, generation {0} serves on: {1}")]
-    Refused(u32, String),
-    /// A worker failed to load what the canary had loaded; all went back.
-    #[error("taken back to generation {0}: {1}")]
-    Reverted(u32, String),
-    /// Shared memory is short, or another reload runs.
-    #[error("can't publish: {0}")]
-    Publish(String),
 }
 
 /// Gives an engine its routing code; main, in a module's `init`. The error has file:line.
@@ -87,6 +63,7 @@ pub fn publish_first() -> Result<(), String> {
     }
     let blob = Published::create("routing").map_err(|e| e.to_string())?;
     blob.publish(&encode(&parts)).map_err(|e| e.to_string())?;
+    adoption::create().map_err(|e| e.to_string())?;
     let _ = STORE.set(blob);
     Ok(())
 }
@@ -165,6 +142,7 @@ pub fn beside(engine: &str) -> Option<Rc<dyn Engine>> {
 /// in the midst of something.
 pub fn discard() {
     BUILT.set(0);
+    FAILED.set((0, 0));
     ENGINES.with_borrow_mut(Vec::clear);
     ROUTING.set(None);
 }
@@ -177,6 +155,8 @@ struct BuiltEngine {
 
 thread_local! {
     static BUILT: Cell<u32> = const { Cell::new(0) };
+    /// The generation that left this process without any engine, and when to try it again.
+    static FAILED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
     static ENGINES: RefCell<Vec<BuiltEngine>> = const { RefCell::new(Vec::new()) };
     static ROUTING: RefCell<Option<Rc<dyn Engine>>> = const { RefCell::new(None) };
 }
@@ -185,23 +165,29 @@ fn refresh() -> Option<()> {
     let store = STORE.get()?;
     let wanted = store.generation();
     if BUILT.get() != wanted {
-        rebuild(store, wanted);
+        let (failed, again_at) = FAILED.get();
+        if failed != wanted || monotonic_ms() >= again_at {
+            rebuild(store, wanted);
+        }
     }
     Some(())
 }
 
 fn rebuild(store: &Published, wanted: u32) {
     let slot = olelo_mem::slot::current_slot();
-    // Whatever happens, don't try again for each message: a failure is reported once and main's
-    // side reverts the generation.
+    // First: what a script does at its top level may ask for the engine.
     BUILT.set(wanted);
+    // Loading may take its time: whoever does it is not stuck.
+    process::wait_until(monotonic_ms() + ACK_TIME.as_millis() as u64);
     let parts = store.get(wanted).and_then(|v| decode(&v));
     let built = match parts {
         Some(p) => build_all(p),
         None => Err(format!("generation {wanted} is no longer kept")),
     };
+    process::wait_until(monotonic_ms());
     match built {
         Ok(new) => {
+            FAILED.set((0, 0));
             let main = engine::find(&crate::server().config.engine).map_or("", |k| k.name);
             let routing = new.iter().find(|b| b.part.engine == main);
             ROUTING.set(routing.map(|b| b.engine.clone()));
@@ -210,13 +196,26 @@ fn rebuild(store: &Published, wanted: u32) {
             process::acknowledge(slot, wanted);
         }
         Err(e) => {
-            crate::error!(
-                "core",
-                "generation {wanted} does not load here, the one before serves on: {e}"
-            );
+            failed(wanted, &e);
             process::refuse(slot, wanted, &e);
         }
     }
+}
+
+/// This process can't build a generation. With an engine of the one before it goes on, and does not
+/// try again: whoever published takes it back. With none it tries again, but not for each message.
+fn failed(wanted: u32, why: &str) {
+    let left = if ENGINES.with_borrow(Vec::is_empty) {
+        BUILT.set(0);
+        FAILED.set((wanted, monotonic_ms() + RETRY));
+        "and there is none before it"
+    } else {
+        "the one before serves on"
+    };
+    crate::error!(
+        "core",
+        "generation {wanted} does not load here, {left}: {why}"
+    );
 }
 
 /// Builds the engines whose code differs from what runs; takes over the others.
@@ -238,150 +237,6 @@ fn build_all(parts: Vec<Part>) -> Result<Vec<BuiltEngine>, String> {
         all.push(BuiltEngine { part, engine });
     }
     Ok(all)
-}
-
-/// Reads the routing code of `only` (or of all engines) again and makes it the generation that
-/// serves, or says why not.
-pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
-    let store = STORE.get().ok_or(ReloadError::NoScript)?;
-    let (old, view) = store.current().ok_or(ReloadError::NoScript)?;
-    let before = decode(&view).ok_or(ReloadError::NoScript)?;
-    let mut parts = before.clone();
-    let mut fresh = Vec::new();
-    for part in &mut parts {
-        if only.is_some_and(|o| o != part.engine) {
-            continue;
-        }
-        let Some(kind) = engine::find(&part.engine) else {
-            continue;
-        };
-        let source = (kind.reread)(&part.source).map_err(|e| {
-            crate::error!("core", "reload of {} refused: {e}", part.source.path());
-            ReloadError::Unfit(old, e)
-        })?;
-        fresh.push((kind, source.clone()));
-        part.source = source;
-    }
-    if fresh.is_empty() {
-        return Err(ReloadError::NoScript);
-    }
-    try_in_canary(&fresh).map_err(|e| {
-        crate::error!("core", "reload refused: {e}");
-        ReloadError::Refused(old, e)
-    })?;
-    let start = Instant::now();
-    let blob = encode(&parts);
-    let new = store
-        .publish_if(old, &blob)
-        .map_err(|e| ReloadError::Publish(e.to_string()))?;
-    let report = adopt(store, old, new, start, hex_digest(&blob))?;
-    tell(&before, &parts);
-    Ok(report)
-}
-
-/// Tells engines whose source is another now.
-fn tell(before: &[Part], now: &[Part]) {
-    for part in now {
-        let old = before.iter().find(|p| p.engine == part.engine);
-        if let (Some(old), Some(kind)) = (old, engine::find(&part.engine))
-            && old != part
-        {
-            (kind.adopted)(&old.source, &part.source);
-        }
-    }
-}
-
-/// Makes an older generation serve again: the one before, or `to`.
-pub fn rollback(to: Option<u32>) -> Result<Report, ReloadError> {
-    let store = STORE.get().ok_or(ReloadError::NoScript)?;
-    let old = store.generation();
-    let target = match to {
-        Some(t) => t,
-        None => *store
-            .kept()
-            .iter()
-            .filter(|g| **g < old)
-            .max()
-            .ok_or(ReloadError::NoScript)?,
-    };
-    let parts = |view: Option<View>| view.and_then(|v| decode(&v)).unwrap_or_default();
-    let before = parts(store.get(old));
-    let view = store
-        .get(target)
-        .ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?;
-    let digest = hex_digest(&view);
-    let start = Instant::now();
-    store
-        .set(target)
-        .map_err(|e| ReloadError::Publish(e.to_string()))?;
-    let report = adopt(store, old, target, start, digest)?;
-    tell(&before, &parts(Some(view)));
-    Ok(report)
-}
-
-/// Waits for every worker to build `new`; reverts to `old` if one can't.
-fn adopt(
-    store: &Published,
-    old: u32,
-    new: u32,
-    start: Instant,
-    digest: String,
-) -> Result<Report, ReloadError> {
-    let mut workers;
-    loop {
-        workers = 0;
-        let mut waiting = Vec::new();
-        for p in process::table().iter().filter(|p| p.routes()) {
-            match p.generation_state(new) {
-                process::Ack::Loaded => workers += 1,
-                process::Ack::Refused(why) => {
-                    let text = format!("worker {} ({}): {why}", p.slot(), p.description());
-                    return Err(revert(store, old, text));
-                }
-                process::Ack::Pending => waiting.push((p.slot(), p.description())),
-            }
-        }
-        if waiting.is_empty() {
-            break;
-        }
-        if start.elapsed() > ACK_TIME {
-            let names: Vec<String> = waiting.iter().map(|(s, d)| format!("{s} ({d})")).collect();
-            return Err(revert(
-                store,
-                old,
-                format!(
-                    "no answer within {ACK_TIME:?} from worker {}",
-                    names.join(", ")
-                ),
-            ));
-        }
-        for (slot, _) in &waiting {
-            olelo_ipc::wake::wake(*slot);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let took = start.elapsed();
-    crate::info!(
-        "core",
-        "generation {new} serves, {workers} workers, sha256 {digest}, {} ms",
-        took.as_millis()
-    );
-    Ok(Report {
-        generation: new,
-        digest,
-        workers,
-        took,
-    })
-}
-
-fn revert(store: &Published, old: u32, why: String) -> ReloadError {
-    if let Err(e) = store.set(old) {
-        crate::crit!("core", "can't go back to generation {old}: {e}");
-    }
-    for p in process::table().iter().filter(|p| p.routes()) {
-        olelo_ipc::wake::wake(p.slot());
-    }
-    ReloadError::Reverted(old, why)
 }
 
 /// Builds the source in a child process of its own: whatever it does there harms nobody.
