@@ -178,6 +178,9 @@ impl Eval<'_> {
     }
 }
 
+/// Longest text that an expression makes: a define added to itself doubles at every line.
+const LONGEST: usize = 16 << 10;
+
 fn apply(op: &str, left: &Val, right: &Val) -> Result<Val, String> {
     let numbers = left.int().zip(right.int());
     let order = match numbers {
@@ -197,10 +200,15 @@ fn apply(op: &str, left: &Val, right: &Val) -> Result<Val, String> {
         _ => {}
     }
     let Some((a, b)) = numbers else {
-        return if op == "+" {
-            Ok(Val::Str(format!("{left}{right}")))
-        } else {
-            Err(format!("`{op}` needs numbers"))
+        return match op {
+            "+" => {
+                let both = format!("{left}{right}");
+                match both.len() <= LONGEST {
+                    true => Ok(Val::Str(both)),
+                    false => Err(format!("its text has more than {LONGEST} bytes")),
+                }
+            }
+            _ => Err(format!("`{op}` needs numbers")),
         };
     };
     let result = match op {

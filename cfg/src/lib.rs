@@ -151,6 +151,9 @@ pub fn parse_str(name: &str, text: &str, options: &Options) -> Parsed {
     finish(pre)
 }
 
+/// Most diagnostics that are kept: each shows its line, and a long line may have as many as bytes.
+const MOST_SHOWN: usize = 1000;
+
 fn finish(pre: Preprocessor<'_>) -> Parsed {
     let Preprocessor {
         sources,
@@ -166,6 +169,12 @@ fn finish(pre: Preprocessor<'_>) -> Parsed {
     // In the order of the text, and each place once: what breaks the lexer often breaks the parser too.
     diagnostics.sort_by_key(|d| (d.span.file, d.span.start));
     diagnostics.dedup_by(|b, a| a.span == b.span && (a.code == b.code || b.code == "syntax"));
+    if diagnostics.len() > MOST_SHOWN {
+        // Errors first: a configuration that has one must not look as if it had none.
+        diagnostics.sort_by_key(|d| d.severity != Severity::Error);
+        diagnostics.truncate(MOST_SHOWN);
+        diagnostics.sort_by_key(|d| (d.span.file, d.span.start));
+    }
     Parsed {
         config: parser.config,
         sources,

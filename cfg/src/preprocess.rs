@@ -2,7 +2,9 @@
 //!
 //! A define replaces an identifier by the tokens of its value (never inside strings or
 //! pseudo-variables); a `#!subst` works inside strings only. The tokens of a value carry the span of the
-//! place that used the name. Depth of includes and of expansions, and the number of tokens, are bounded.
+//! place that used the name. All that a short text can multiply is bounded: files, depth of includes and
+//! of expansions, tokens, bytes that defines and substitutions make, faults. What passes a bound is an
+//! error, and reading ends there.
 
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::ifexp::{self, Val};
@@ -14,8 +16,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// More tokens than any configuration has; stops `#!define` chains that double at every step.
-const MAX_TOKENS: usize = 2_000_000;
+const MAX_TOKENS: usize = 1_000_000;
 const MAX_EXPANSION_DEPTH: usize = 64;
+/// Most work of defines and substitutions: bytes read out of values or added to strings, and what a
+/// use costs besides.
+const MAX_MADE: usize = 8 << 20;
+/// What one use of a define costs: names that double at every step may end in nothing.
+const USE_COST: usize = 64;
+/// So many bytes of a string are searched at the cost of one made.
+const SEARCHED: usize = 16;
+/// Most substitutions: each is compiled, and tried on every string behind it.
+const MAX_SUBSTS: usize = 200;
+/// Reading ends after so many errors.
+const MAX_ERRORS: usize = 1000;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Define {
@@ -31,6 +44,10 @@ pub(crate) struct Preprocessor<'o> {
     pub defines: BTreeMap<String, Define>,
     pub tokens: Vec<Token>,
     substs: Vec<Subst>,
+    /// Bytes made by defines and substitutions.
+    made: usize,
+    errors: usize,
+    /// A bound is passed, and the error for it is written.
     overflowed: bool,
 }
 
@@ -55,6 +72,8 @@ impl<'o> Preprocessor<'o> {
             defines: BTreeMap::new(),
             tokens: Vec::new(),
             substs: Vec::new(),
+            made: 0,
+            errors: 0,
             overflowed: false,
         };
         for (name, value) in options.predefined.iter().chain(&options.defines) {
@@ -100,6 +119,10 @@ impl<'o> Preprocessor<'o> {
     }
 
     fn bytes(&mut self, path: &Path, bytes: Vec<u8>, at: Option<Span>, depth: usize) {
+        if let Some(at) = at.filter(|_| self.files.len() >= MOST_FILES) {
+            let message = format!("more than {MOST_FILES} files are included");
+            return self.overflow("deep-include", message, at);
+        }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let broken = std::str::from_utf8(&bytes).err().map(|e| e.valid_up_to());
         let file = self
@@ -199,15 +222,7 @@ impl<'o> Preprocessor<'o> {
 
     fn push(&mut self, token: Token) {
         if self.tokens.len() >= MAX_TOKENS {
-            if !self.overflowed {
-                self.overflowed = true;
-                self.error(
-                    "too-large",
-                    "the configuration is too large once its defines are expanded",
-                    token.span,
-                );
-            }
-            return;
+            return self.too_large(token.span);
         }
         // Neighbouring strings are one.
         if let (
@@ -227,15 +242,24 @@ impl<'o> Preprocessor<'o> {
     }
 
     fn expand(&mut self, token: Token, active: &mut Vec<String>, out: &mut Vec<Token>) {
-        if out.len() >= MAX_TOKENS {
+        if self.overflowed {
             return;
+        }
+        if out.len() >= MAX_TOKENS {
+            return self.too_large(token.span);
         }
         match &token.tok {
             Tok::Str(text) if !self.substs.is_empty() => {
-                let value = self
-                    .substs
-                    .iter()
-                    .fold(text.clone(), |text, s| s.apply(&text));
+                let mut value = text.clone();
+                for subst in &self.substs {
+                    self.made += value.len() / SEARCHED;
+                    let room = MAX_MADE.saturating_sub(self.made);
+                    let Some(next) = subst.apply(&value, value.len() + room) else {
+                        return self.too_large(token.span);
+                    };
+                    self.made += next.len().saturating_sub(value.len());
+                    value = next;
+                }
                 out.push(Token {
                     tok: Tok::Str(value),
                     ..token
@@ -252,12 +276,16 @@ impl<'o> Preprocessor<'o> {
                     let message = format!("the define `{name}` is made of itself");
                     return self.error("endless-define", message, token.span);
                 }
+                self.made += value.len() + USE_COST;
+                if self.made > MAX_MADE {
+                    return self.too_large(token.span);
+                }
                 active.push(name.clone());
                 let mut lexer = Lexer::new(&value, token.span.file);
                 let mut lead = true;
                 loop {
                     let mut inner = lexer.token();
-                    if inner.tok == Tok::Eof {
+                    if inner.tok == Tok::Eof || self.overflowed {
                         break;
                     }
                     inner.span = token.span;
@@ -555,6 +583,10 @@ impl<'o> Preprocessor<'o> {
     }
 
     fn subst(&mut self, kind: SubstKind, text: &str, at: Span) {
+        if self.substs.len() >= MAX_SUBSTS {
+            let message = format!("more than {MAX_SUBSTS} substitutions");
+            return self.overflow("too-large", message, at);
+        }
         match Subst::parse(text) {
             Ok(subst) => {
                 let value = match kind {
@@ -585,18 +617,6 @@ impl<'o> Preprocessor<'o> {
             )
             .with_help("does a file include itself?");
             return self.diagnostics.push(fault);
-        }
-        if self.files.len() >= MOST_FILES {
-            // Once is enough: each file of them would say it again.
-            if self.files.len() == MOST_FILES {
-                self.files.push((name.into(), Vec::new()));
-                self.error(
-                    "deep-include",
-                    format!("more than {MOST_FILES} files are included"),
-                    at,
-                );
-            }
-            return;
         }
         let here = self.sources.file(at.file).and_then(|f| f.path.clone());
         let beside = here
@@ -639,6 +659,9 @@ impl<'o> Preprocessor<'o> {
             }
             Ok(paths) => {
                 for path in paths {
+                    if self.overflowed {
+                        return;
+                    }
                     match self.options.files.read(&path) {
                         Ok(bytes) => self.bytes(&path, bytes, Some(at), depth + 1),
                         Err(e) => self.error(
@@ -658,8 +681,23 @@ impl<'o> Preprocessor<'o> {
     }
 
     fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
+        self.errors += 1;
+        self.overflowed |= self.errors >= MAX_ERRORS;
         self.diagnostics
             .push(Diagnostic::error(code, message, span));
+    }
+
+    fn too_large(&mut self, span: Span) {
+        let message = "the configuration is too large once its defines are expanded";
+        self.overflow("too-large", message, span);
+    }
+
+    /// A bound is passed: says so once, and reading ends.
+    fn overflow(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
+        if !self.overflowed {
+            self.overflowed = true;
+            self.error(code, message, span);
+        }
     }
 }
 

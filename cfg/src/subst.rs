@@ -54,18 +54,32 @@ impl Subst {
         &self.text
     }
 
-    /// The text with its matches replaced.
-    pub fn apply(&self, text: &str) -> String {
+    /// The text with its matches replaced; `None` where that takes more than `most` bytes.
+    pub fn apply(&self, text: &str, most: usize) -> Option<String> {
         let limit = if self.all { 0 } else { 1 };
-        self.regex
-            .replacen(text, limit, |found: &Captures<'_>| self.replacement(found))
-            .into_owned()
+        let mut room = most;
+        let mut fits = text.len() <= most;
+        let made = self.regex.replacen(text, limit, |found: &Captures<'_>| {
+            let new = if fits {
+                self.replacement(found, room)
+            } else {
+                String::new()
+            };
+            fits &= new.len() <= room;
+            room = room.saturating_sub(new.len());
+            new
+        });
+        (fits && made.len() <= most).then(|| made.into_owned())
     }
 
-    fn replacement(&self, found: &Captures<'_>) -> String {
+    /// What stands for a match; cut where it is longer than `room`.
+    fn replacement(&self, found: &Captures<'_>, room: usize) -> String {
         let mut out = String::new();
         let mut chars = self.text.chars();
         while let Some(c) = chars.next() {
+            if out.len() > room {
+                break;
+            }
             if c != '\\' {
                 out.push(c);
                 continue;
@@ -122,8 +136,8 @@ mod tests {
         ];
         for (subst, text, want) in cases {
             assert_eq!(
-                Subst::parse(subst).map(|s| s.apply(text)),
-                Ok(want.to_owned()),
+                Subst::parse(subst).map(|s| s.apply(text, 100)),
+                Ok(Some(want.to_owned())),
                 "{subst}"
             );
         }

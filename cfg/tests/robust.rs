@@ -146,6 +146,20 @@ fn defines_cannot_blow_up() {
         "{}",
         parsed.diagnostics.len()
     );
+    // Nothing is made here, and a text twice as long at each line there.
+    let to_nothing = parse(&format!("#!define D0\n{doubling}debug = D60\n"));
+    let growing = "#!subst \"/x/xxxxxxxx/g\"\n".repeat(40);
+    let text = "#!define X \"abcdefgh\"\n#!defexp Y X+X\n".to_owned();
+    let text = text + &"#!defexp Y Y+Y\n".repeat(60);
+    for (parsed, code) in [
+        (to_nothing, "too-large"),
+        (parse(&format!("{growing}debug = \"x\"\n")), "too-large"),
+        (parse(&"#!subst \"/x/y/\"\n".repeat(1000)), "too-large"),
+        (parse(&text), "bad-ifexp"),
+    ] {
+        let found = parsed.diagnostics.iter().any(|d| d.code == code);
+        assert!(found, "{}", parsed.render(false));
+    }
     let looped = parse("#!define A B\n#!define B A\ndebug = A\n");
     assert!(
         looped
@@ -188,6 +202,16 @@ fn includes_are_bounded_and_leave_a_trail() {
             .any(|d| d.code == "deep-include")
     );
     assert_eq!(parse_file("/e/glob.cfg", &options).files.len(), 4);
+    // More files than are read, brought in by one pattern: an error, not silence.
+    let many: MemoryFiles = (0..1500)
+        .map(|i| (format!("/m/{i}.inc").into(), Vec::new()))
+        .chain([("/m/k.cfg".into(), b"include_file \"*.inc\"\n".to_vec())])
+        .collect();
+    let many = Options {
+        files: std::sync::Arc::new(many),
+        ..Options::default()
+    };
+    assert!(!parse_file("/m/k.cfg", &many).ok());
     // The record of what was read is enough to read it again.
     let record: MemoryFiles = parsed.files.iter().cloned().collect();
     let again = parse_file(

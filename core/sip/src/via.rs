@@ -1,7 +1,7 @@
 //! Via (RFC 3261 §20.42; rport: RFC 3581; alias: RFC 5923). Read in full, positions kept, so that
 //! `received` and `rport` can be written in place when the message is forwarded or answered.
 
-use crate::param::{ParamSpans, Params};
+use crate::param::{ParamSpan, ParamSpans, Params};
 use crate::scan::{find, is_ws, number, skip_quoted, skip_ws, trim_span};
 use crate::span::{ParseError, Span};
 use crate::uri::Transport;
@@ -121,6 +121,7 @@ impl Via {
                 5 if name.eq_ignore_ascii_case(b"alias") => self.alias = true,
                 5 if name.eq_ignore_ascii_case(b"maddr") => self.maddr = p.value,
                 5 if name.eq_ignore_ascii_case(b"rport") => {
+                    replaceable(buf, &p)?;
                     self.rport_whole = Some(p.whole);
                     self.rport = match p.value.filter(|v| !v.is_empty()) {
                         None => Rport::Asked,
@@ -129,6 +130,7 @@ impl Via {
                 }
                 6 if name.eq_ignore_ascii_case(b"branch") => self.branch = p.value,
                 8 if name.eq_ignore_ascii_case(b"received") => {
+                    replaceable(buf, &p)?;
                     self.received = p.value;
                     self.received_whole = Some(p.whole);
                 }
@@ -207,6 +209,20 @@ fn sent_by(buf: &[u8], at: usize, end: usize) -> Result<(Span, Option<u16>, usiz
     Ok((host, Some(port_of(buf, Span::new(start, stop))?), stop))
 }
 
+/// `received` and `rport` are replaced on the way: a quote, bracket or parenthesis that went with
+/// one of them would end or begin a value of the Via list elsewhere.
+fn replaceable(buf: &[u8], p: &ParamSpan) -> Result<(), ParseError> {
+    let opens = |b: u8| matches!(b, b'"' | b'\\' | b'<' | b'>' | b'(' | b')' | b',');
+    let start = p.whole.at();
+    match p.whole.of(buf).iter().position(|b| opens(*b)) {
+        None => Ok(()),
+        Some(n) => Err(ParseError::new(
+            "Via's received or rport is no address or port",
+            start + n,
+        )),
+    }
+}
+
 fn port_of(buf: &[u8], digits: Span) -> Result<u16, ParseError> {
     number(digits.of(buf))
         .and_then(|n| u16::try_from(n).ok())
@@ -271,6 +287,10 @@ mod tests {
             "SIP/2.0/UDP h junk",
             "SIP/2.0/UDP h:",
             "SIP/2.0/UDP h;rport=x",
+            "SIP/2.0/UDP h;rport \"x\"",
+            "SIP/2.0/UDP h;received=\"<a;b>\"",
+            "SIP/2.0/UDP h;received=a\"b;x=\",SIP/2.0/UDP i",
+            "SIP/2.0/UDP h;received=<a;x=>,SIP/2.0/UDP i",
             "SIP/2.0 h",
         ] {
             assert!(via(bad).is_err(), "{bad}");

@@ -66,8 +66,8 @@ impl IpText {
 }
 
 impl Fixup {
-    /// For the message in `ctx`: `received` where the Via's host isn't the source address, `rport`
-    /// where asked for by the sender or the script.
+    /// For the message in `ctx`: `received` where the Via's host isn't the source address or the
+    /// sender wrote one of its own, `rport` where asked for by the sender or the script.
     pub fn of(ctx: &Ctx) -> Fixup {
         let Some(via) = ctx.msg.via(0) else {
             return Fixup::default();
@@ -75,8 +75,10 @@ impl Fixup {
         let wants_rport = !matches!(via.rport, Rport::Absent) || ctx.force_rport;
         let src = ctx.rcv.src.ip();
         let same = olelo_sip::uri::host_ip(via.host(ctx.msg.buf())) == Some(src);
+        // What the sender says it was received from is not to be believed: replies would go there.
+        let claimed = via.received_whole.is_some();
         Fixup {
-            received: (!same || wants_rport).then(|| IpText::of(src)),
+            received: (!same || wants_rport || claimed).then(|| IpText::of(src)),
             rport: wants_rport.then(|| ctx.rcv.src.port()),
             params: own_via::reply_params(ctx),
         }
