@@ -172,7 +172,9 @@ impl Check {
             }
             None => {}
             // Its transaction ended while the request waited to be taken: this is another one's.
-            Some(_) if m.now > up.at + WAIT && sip.cseq_method != "INVITE" => up.last = None,
+            Some(_) if m.now > up.at + WAIT && sip.cseq_method != "INVITE" => {
+                up.last = Some((sip.status, sip.raw.clone()));
+            }
             Some((first, raw)) => {
                 if sip.status < 200 {
                     bad(&format!("a provisional reply after the final {first}"));
