@@ -5,6 +5,7 @@
 #   make check    formatting and lints, warnings denied
 #   make doc      print the reference of all modules to doc/
 #   make bench    micro-benchmarks
+#   make deaths   calls while processes are killed: SECONDS=30 ARGS="--every 50 --rate 1000"
 #   make fuzz     look for bytes that break a parser: TARGET=message SECONDS=600
 #   make install  copy the programs and etc/ below PREFIX (/usr/local)
 
@@ -12,7 +13,7 @@ PREFIX ?= /usr/local
 RUN_DIR ?= $(CURDIR)/run
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: help run test check doc bench fuzz install deps
+.PHONY: help run test check doc bench deaths fuzz install deps
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -65,6 +66,10 @@ fuzz:
 	cd tests/fuzz && cargo +nightly fuzz run -s none --fuzz-dir libfuzzer $(TARGET) \
 		libfuzzer/corpus/$(TARGET) corpus/$(TARGET) -- \
 		-dict=$(DICTIONARY) -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048
+
+deaths: deps
+	cargo build --release -p olelo -p olelo-tests --bins
+	target/release/deaths --seconds $(or $(SECONDS),30) $(ARGS)
 
 install: deps
 	cargo build --release -p olelo -p olctl

@@ -53,7 +53,9 @@ pub(super) fn bury(server: &Server, job: &mut Job, d: &Death, by_us: Option<Reas
     let report = clean_up(server, job.slot);
     let now = monotonic_ms();
     let message = (place.busy_since() != 0).then(|| place.summary());
-    let key = place.message_key().filter(|_| job.serves_peers());
+    // A timer's own jobs are no messages, but it may route one that a dead worker left.
+    let is_message = job.serves_peers() || place.summary().contains("SIP/2.0");
+    let key = place.message_key().filter(|_| is_message);
     let served = place.is_ready();
     job.is_gone();
     let outside = d.signal == Some(Signal::SIGKILL as i32) && by_us.is_none();

@@ -1,13 +1,15 @@
 //! What dead processes leave: scripts that did not end, promises that were not kept.
 //!
 //! Main calls [`worker_died`] after the repair of shared memory. It only puts entries on the wheel;
-//! the `timer` process does the rest, without the script of the dead: what killed one process must
-//! not kill another.
+//! the `timer` process does the rest. It goes on without the script of the dead, but for one case: a
+//! request of which nobody has heard more than a 100 is routed once more from its beginning. If it is
+//! what killed, it has a strike by then, and is not routed a third time (`proc::quarantine`).
 
 use crate::act::{self, Out};
 use crate::attrs::{self, Attr};
 use crate::failure;
 use crate::promise;
+use crate::revive;
 use crate::state::{Leg, LegState, Uas, flag, leg_flag};
 use crate::store::{self, LegPiece, Mark, Open, Piece};
 use crate::timers;
@@ -15,6 +17,7 @@ use crate::uac;
 use crate::upstream::{self, Answer};
 use olelo_core::mem::NodeId;
 use olelo_core::mem::heap::use_reserve;
+use olelo_core::route::run;
 use olelo_core::timer::monotonic_ms;
 use olelo_sip::{Message, build};
 use std::sync::atomic::Ordering::Relaxed;
@@ -108,6 +111,9 @@ fn without_legs(mut open: Open, id: NodeId, kind: Mark, slot: u16) {
         timers::delete(open, id);
         return;
     }
+    if kind != Mark::Busy && h.code <= 100 && !h.has(flag::CANCELED | flag::SUSPENDED) {
+        return route_again(open, id);
+    }
     open.tx.head.put(flag::SUSPENDED, false);
     open.commit();
     let code = if h.has(flag::CANCELED) { 487 } else { 500 };
@@ -117,6 +123,19 @@ fn without_legs(mut open: Open, id: NodeId, kind: Mark, slot: u16) {
         ..Answer::default()
     };
     upstream::answer_node(id, &a);
+}
+
+/// A caller that has heard a 100 does not repeat its request, so that is done here: as if it had come
+/// just now.
+fn route_again(open: Open, id: NodeId) {
+    let from = revive::received(&open);
+    let request = open.piece(Piece::Request).map(<[u8]>::to_vec);
+    timers::delete(open, id);
+    if let Some(bytes) = request {
+        let mut ctx = revive::take();
+        run::receive(&mut ctx, from, &bytes);
+        revive::give_back(ctx);
+    }
 }
 
 /// A process died between publishing and carrying out: does what nobody else would, most of it

@@ -71,7 +71,8 @@ pub fn fill(open: &Open, ctx: &mut Ctx) {
     (m.on_branch, m.on_reply, m.on_branch_failure) = routes;
 }
 
-fn received(open: &Open) -> Received {
+/// Where a transaction's request came from.
+pub fn received(open: &Open) -> Received {
     let from = open.tx.head.src.dst();
     let own = olelo_core::server()
         .sockets

@@ -15,10 +15,10 @@ use super::{ACK_TIME, Part, STORE, decode, encode, hex_digest, try_in_canary};
 use olelo_ipc::process::{self, Ack};
 use olelo_ipc::wake::wake;
 use olelo_mem::arena::ArenaError;
+use olelo_mem::atomic::{AtomicU64, Ordering};
 use olelo_mem::published::{PublishError, Published, View};
 use olelo_mem::words::Words;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Deaths in one slot during a trial that end it.
