@@ -65,7 +65,7 @@ fuzz:
 	@mkdir -p tests/fuzz/libfuzzer/corpus/$(TARGET)
 	cd tests/fuzz && cargo +nightly fuzz run -s none --fuzz-dir libfuzzer $(TARGET) \
 		libfuzzer/corpus/$(TARGET) corpus/$(TARGET) -- \
-		-dict=$(DICTIONARY) -max_total_time=$(SECONDS) -timeout=60
+		-dict=$(DICTIONARY) -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048
 
 deaths: deps
 	cargo build --release -p olelo -p olelo-tests --bins

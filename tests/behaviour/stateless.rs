@@ -50,3 +50,17 @@ fn garbage_is_met_with_silence_and_counted() {
     server.eventually("both are counted", || server.stat("core.bad_msg_hdr") == 2);
     assert_eq!(server.stat("core.rcv_keepalives"), 1);
 }
+
+/// Where a request came from is for us to say: replies of those behind us would go there.
+#[test]
+fn a_claimed_received_is_replaced() {
+    let server = Setup::lua(SCRIPT).start();
+    let mut phone = Phone::udp("a", server.addr);
+    let honest = phone.request("OPTIONS", "sip:test.local", "", "");
+    let claimed = honest.replace(";rport", ";received=203.0.113.9");
+    assert_ne!(claimed, honest);
+    let reply = phone.ask(&claimed);
+    let via = header(&reply, HeaderName::Via);
+    assert!(via.contains(";received=127.0.0.1"), "{via}");
+    assert!(!via.contains("203.0.113.9"), "{via}");
+}
