@@ -65,10 +65,12 @@ struct SQRex{
     SQRexMatch *_matches;
     SQInteger _currsubexp;
     void *_jmpbuf;
+    SQInteger _depth; /* OLELO */
     const SQChar **_error;
 };
 
 static SQInteger sqstd_rex_list(SQRex *exp);
+void sq_vm_poll(); /* OLELO */
 
 static SQInteger sqstd_rex_newnode(SQRex *exp, SQRexNodeType type)
 {
@@ -239,6 +241,7 @@ static SQInteger sqstd_rex_parsenumber(SQRex *exp)
 static SQInteger sqstd_rex_element(SQRex *exp)
 {
     SQInteger ret = -1;
+    if(++exp->_depth > 2000) sqstd_rex_error(exp,_SC("pattern too long")); /* OLELO */
     switch(*exp->_p)
     {
     case '(': {
@@ -315,6 +318,7 @@ static SQInteger sqstd_rex_element(SQRex *exp)
         exp->_nodes[ret].next = nnode;
     }
 
+    exp->_depth--; /* OLELO */
     return ret;
 }
 
@@ -387,6 +391,7 @@ static const SQChar *sqstd_rex_matchnode(SQRex* exp,SQRexNode *node,const SQChar
 {
 
     SQRexNodeType type = node->type;
+    sq_vm_poll(); /* OLELO */
     switch(type) {
     case OP_GREEDY: {
         //SQRexNode *greedystop = (node->next != -1) ? &exp->_nodes[node->next] : NULL;
@@ -556,7 +561,8 @@ SQRex *sqstd_rex_compile(const SQChar *pattern,const SQChar **error)
     SQRex * volatile exp = (SQRex *)sq_malloc(sizeof(SQRex)); // "volatile" is needed for setjmp()
     exp->_eol = exp->_bol = NULL;
     exp->_p = pattern;
-    exp->_nallocated = (SQInteger)scstrlen(pattern) * sizeof(SQChar);
+    exp->_nallocated = (SQInteger)scstrlen(pattern) * sizeof(SQChar) + 1; /* OLELO: an empty pattern has a node too */
+    exp->_depth = 0; /* OLELO */
     exp->_nodes = (SQRexNode *)sq_malloc(exp->_nallocated * sizeof(SQRexNode));
     exp->_nsize = 0;
     exp->_matches = 0;

@@ -10,7 +10,7 @@
 
 #define MAX_FORMAT_LEN  20
 #define MAX_WFORMAT_LEN 3
-#define ADDITIONAL_FORMAT_SPACE (100*sizeof(SQChar))
+#define ADDITIONAL_FORMAT_SPACE (512*sizeof(SQChar)) /* OLELO: was 100; %f of 1e308 has more digits */
 
 static SQBool isfmtchr(SQChar ch)
 {
@@ -69,7 +69,7 @@ SQRESULT sqstd_format(HSQUIRRELVM v,SQInteger nformatstringidx,SQInteger *outlen
 {
     const SQChar *format;
     SQChar *dest;
-    SQChar fmt[MAX_FORMAT_LEN];
+    SQChar fmt[MAX_FORMAT_LEN+16]; /* OLELO: was shorter than what is copied to it */
     const SQRESULT res = sq_getstring(v,nformatstringidx,&format);
     if (SQ_FAILED(res)) {
         return res; // propagate the error

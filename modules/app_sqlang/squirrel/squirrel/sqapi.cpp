@@ -1154,6 +1154,7 @@ SQRESULT sq_reservestack(HSQUIRRELVM v,SQInteger nsize)
             return sq_throwerror(v,_SC("cannot resize stack while in a metamethod"));
         }
         v->_stack.resize(v->_stack.size() + ((v->_top + nsize) - v->_stack.size()));
+        v->RelocateOuters(); /* OLELO: open outers point into the stack */
     }
     return SQ_OK;
 }

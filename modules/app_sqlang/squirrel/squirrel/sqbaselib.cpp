@@ -252,6 +252,7 @@ static SQInteger base_array(HSQUIRRELVM v)
 {
     SQArray *a;
     SQObject &size = stack_get(v,2);
+    if(tointeger(size) < 0) return sq_throwerror(v,_SC("array size must not be negative")); /* OLELO */
     if(sq_gettop(v) > 2) {
         a = SQArray::Create(_ss(v),0);
         a->Resize(tointeger(size),stack_get(v,3));
@@ -474,7 +475,7 @@ static SQInteger table_getdelegate(HSQUIRRELVM v)
 
 static SQInteger table_filter(HSQUIRRELVM v)
 {
-    SQObject &o = stack_get(v,1);
+    SQObjectPtr o = stack_get(v,1); /* OLELO: a copy, here and below: the stack may move in a call */
     SQTable *tbl = _table(o);
     SQObjectPtr ret = SQTable::Create(_ss(v),0);
 
@@ -622,7 +623,7 @@ static SQInteger array_resize(HSQUIRRELVM v)
 static SQInteger __map_array(SQArray *dest,SQArray *src,HSQUIRRELVM v) {
     SQObjectPtr temp;
     SQInteger size = src->Size();
-    SQObject &closure = stack_get(v, 2);
+    SQObjectPtr closure = stack_get(v, 2); /* OLELO: a copy */
     v->Push(closure);
 
     SQInteger nArgs = 0;
@@ -657,7 +658,7 @@ static SQInteger __map_array(SQArray *dest,SQArray *src,HSQUIRRELVM v) {
 
 static SQInteger array_map(HSQUIRRELVM v)
 {
-    SQObject &o = stack_get(v,1);
+    SQObjectPtr o = stack_get(v,1);
     SQInteger size = _array(o)->Size();
     SQObjectPtr ret = SQArray::Create(_ss(v),size);
     if(SQ_FAILED(__map_array(_array(ret),_array(o),v)))
@@ -668,7 +669,7 @@ static SQInteger array_map(HSQUIRRELVM v)
 
 static SQInteger array_apply(HSQUIRRELVM v)
 {
-    SQObject &o = stack_get(v,1);
+    SQObjectPtr o = stack_get(v,1);
     if(SQ_FAILED(__map_array(_array(o),_array(o),v)))
         return SQ_ERROR;
     sq_pop(v,1);
@@ -677,7 +678,7 @@ static SQInteger array_apply(HSQUIRRELVM v)
 
 static SQInteger array_reduce(HSQUIRRELVM v)
 {
-    SQObject &o = stack_get(v,1);
+    SQObjectPtr o = stack_get(v,1);
     SQArray *a = _array(o);
     SQInteger size = a->Size();
     SQObjectPtr res;
@@ -713,7 +714,7 @@ static SQInteger array_reduce(HSQUIRRELVM v)
 
 static SQInteger array_filter(HSQUIRRELVM v)
 {
-    SQObject &o = stack_get(v,1);
+    SQObjectPtr o = stack_get(v,1);
     SQArray *a = _array(o);
     SQObjectPtr ret = SQArray::Create(_ss(v),0);
     SQInteger size = a->Size();
@@ -756,6 +757,7 @@ static SQInteger array_find(HSQUIRRELVM v)
 
 static bool _sort_compare(HSQUIRRELVM v,SQObjectPtr &a,SQObjectPtr &b,SQInteger func,SQInteger &ret)
 {
+    sq_vm_poll(); /* OLELO */
     if(func < 0) {
         if(!v->ObjCmp(a,b,ret)) return false;
     }
@@ -840,11 +842,14 @@ static bool _hsort(HSQUIRRELVM v,SQObjectPtr &arr, SQInteger SQ_UNUSED_ARG(l), S
 static SQInteger array_sort(HSQUIRRELVM v)
 {
     SQInteger func = -1;
-    SQObjectPtr &o = stack_get(v,1);
+    SQObjectPtr o = stack_get(v,1); /* OLELO: a copy */
     if(_array(o)->Size() > 1) {
         if(sq_gettop(v) == 2) func = 2;
-        if(!_hsort(v, o, 0, _array(o)->Size()-1, func))
+        /* OLELO: sorts a copy: the compare function may shorten the array */
+        SQObjectPtr sorted = _array(o)->Clone();
+        if(!_hsort(v, sorted, 0, _array(sorted)->Size()-1, func))
             return SQ_ERROR;
+        _array(o)->_values.copy(_array(sorted)->_values);
 
     }
     sq_settop(v,1);
@@ -996,6 +1001,7 @@ static SQInteger _closure_acall(HSQUIRRELVM v,SQBool raiseerror)
 {
     SQArray *aparams=_array(stack_get(v,2));
     SQInteger nparams=aparams->Size();
+    if(SQ_FAILED(sq_reservestack(v,nparams+2))) return SQ_ERROR; /* OLELO: CVE-2022-30292 */
     v->Push(stack_get(v,1));
     for(SQInteger i=0;i<nparams;i++)v->Push(aparams->_values[i]);
     return SQ_SUCCEEDED(sq_call(v,nparams,SQTrue,raiseerror))?1:SQ_ERROR;
@@ -1116,6 +1122,7 @@ static SQInteger thread_call(HSQUIRRELVM v)
     SQObjectPtr o = stack_get(v,1);
     if(sq_type(o) == OT_THREAD) {
         SQInteger nparams = sq_gettop(v);
+        if(SQ_FAILED(sq_reservestack(_thread(o),nparams+2))) { v->_lasterror = _thread(o)->_lasterror; return SQ_ERROR; } /* OLELO: CVE-2022-30292 */
         _thread(o)->Push(_thread(o)->_roottable);
         for(SQInteger i = 2; i<(nparams+1); i++)
             sq_move(_thread(o),v,i);

@@ -56,6 +56,7 @@ bool SQClass::NewSlot(SQSharedState *ss,const SQObjectPtr &key,const SQObjectPtr
     bool belongs_to_static_table = sq_type(val) == OT_CLOSURE || sq_type(val) == OT_NATIVECLOSURE || bstatic;
     if(_locked && !belongs_to_static_table)
         return false; //the class already has an instance so cannot be modified
+    if(_methods.size() >= MEMBER_MOST || _defaultvalues.size() >= MEMBER_MOST) return false; /* OLELO: CVE-2021-41556 */
     if(_members->Get(key,temp) && _isfield(temp)) //overrides the default value
     {
         _defaultvalues[_member_idx(temp)].val = val;

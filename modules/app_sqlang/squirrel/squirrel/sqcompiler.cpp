@@ -81,7 +81,14 @@ public:
         _scope.outers = 0;
         _scope.stacksize = 0;
         _compilererror[0] = _SC('\0');
+        _depth = 0; /* OLELO */
     }
+    /* OLELO: bounds how deep the parser calls itself. */
+    struct Deeper {
+        Deeper(SQCompiler *c) : _c(c) { if(++c->_depth > 500) c->Error(_SC("nested too deep")); }
+        ~Deeper() { _c->_depth--; }
+        SQCompiler *_c;
+    };
     static void ThrowError(void *ud, const SQChar *s) {
         SQCompiler *c = (SQCompiler *)ud;
         c->Error(s);
@@ -208,6 +215,7 @@ public:
     }
     void Statement(bool closeframe = true)
     {
+        Deeper deeper(this); /* OLELO */
         _fs->AddLineInfos(_lex._currentline, _lineinfo);
         switch(_token){
         case _SC(';'):  Lex();                  break;
@@ -370,6 +378,7 @@ public:
     }
     void Expression()
     {
+        Deeper deeper(this); /* OLELO */
          SQExpState es = _es;
         _es.etype     = EXPR;
         _es.epos      = -1;
@@ -470,6 +479,7 @@ public:
     }
     void LogicalOrExp()
     {
+        Deeper deeper(this); /* OLELO */
         LogicalAndExp();
         for(;;) if(_token == TK_OR) {
             SQInteger first_exp = _fs->PopTarget();
@@ -489,6 +499,7 @@ public:
     }
     void LogicalAndExp()
     {
+        Deeper deeper(this); /* OLELO */
         BitwiseOrExp();
         for(;;) switch(_token) {
         case TK_AND: {
@@ -613,6 +624,7 @@ public:
     //if 'pos' != -1 the previous variable is a local variable
     void PrefixedExpr()
     {
+        Deeper deeper(this); /* OLELO */
         SQInteger pos = Factor();
         for(;;) {
             switch(_token) {
@@ -1598,6 +1610,7 @@ private:
     SQExpState   _es;
     SQScope _scope;
     SQChar _compilererror[MAX_COMPILER_ERROR_LEN];
+    SQInteger _depth; /* OLELO */
     jmp_buf _errorjmp;
     SQVM *_vm;
 };

@@ -66,6 +66,13 @@ void SQVM::Raise_Error(const SQChar *s, ...)
     _lasterror = SQString::Create(_ss(this),_spval,-1);
 }
 
+/* OLELO: the error that ends a script which may not go on; always false. */
+bool SQVM::Raise_Stop()
+{
+    Raise_Error(_SC("stopped"));
+    return false;
+}
+
 void SQVM::Raise_Error(const SQObjectPtr &desc)
 {
     _lasterror = desc;

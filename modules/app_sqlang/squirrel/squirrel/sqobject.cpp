@@ -103,6 +103,36 @@ SQRefCounted::~SQRefCounted()
     }
 }
 
+/* OLELO: beyond SQ_DEEPEST_RELEASE objects wait in a list, linked by the count they no longer need. */
+#define SQ_DEEPEST_RELEASE 200
+static __thread SQUnsignedInteger release_depth;
+static __thread SQRefCounted *release_waiting;
+
+void sq_drop(SQRefCounted *o)
+{
+    if(release_depth >= SQ_DEEPEST_RELEASE) {
+        o->_uiRef = (SQUnsignedInteger)release_waiting;
+        release_waiting = o;
+        return;
+    }
+    release_depth++;
+    o->Release();
+    while(release_depth == 1 && release_waiting) {
+        SQRefCounted *w = release_waiting;
+        release_waiting = (SQRefCounted *)w->_uiRef;
+        w->_uiRef = 0;
+        w->Release();
+    }
+    release_depth--;
+}
+
+/* OLELO: forgets releases that were under way in a heap that is gone. */
+void sq_drop_forget()
+{
+    release_depth = 0;
+    release_waiting = NULL;
+}
+
 void SQWeakRef::Release() {
     if(ISREFCOUNTED(_obj._type)) {
         _obj._unVal.pRefCounted->_weakref = NULL;

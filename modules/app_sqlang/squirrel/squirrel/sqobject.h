@@ -95,6 +95,9 @@ struct SQRefCounted
 
 };
 
+/* OLELO: releases an object nothing refers to; a deep structure does not use up the native stack. */
+void sq_drop(SQRefCounted *o);
+
 struct SQWeakRef : SQRefCounted
 {
     void Release();
@@ -112,14 +115,14 @@ struct SQObjectPtr;
 
 #define __Release(type,unval) if(ISREFCOUNTED(type) && ((--unval.pRefCounted->_uiRef)==0))  \
         {   \
-            unval.pRefCounted->Release();   \
+            sq_drop(unval.pRefCounted);   \
         }
 
 #define __ObjRelease(obj) { \
     if((obj)) { \
         (obj)->_uiRef--; \
         if((obj)->_uiRef == 0) \
-            (obj)->Release(); \
+            sq_drop(obj); \
         (obj) = NULL;   \
     } \
 }

@@ -19,6 +19,7 @@ SQSharedState::SQSharedState()
     _errorfunc = NULL;
     _debuginfo = false;
     _notifyallexceptions = false;
+    _stop = 0; _raised = false; _nativecalls = 0; _onraise = NULL; /* OLELO */
     _foreignptr = NULL;
     _releasehook = NULL;
 }

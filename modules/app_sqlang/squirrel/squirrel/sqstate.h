@@ -111,6 +111,12 @@ public:
     bool _notifyallexceptions;
     SQUserPointer _foreignptr;
     SQRELEASEHOOK _releasehook;
+    /* OLELO: nonzero: the script is left, whatever it catches. Set by a signal handler too. */
+    volatile int _stop;
+    /* OLELO: an error is on its way and `_onraise` has seen where it came from. */
+    bool _raised;
+    SQInteger _nativecalls;
+    void (*_onraise)(HSQUIRRELVM v, const SQObjectPtr &error);
 private:
     SQChar *_scratchpad;
     SQInteger _scratchpadsize;

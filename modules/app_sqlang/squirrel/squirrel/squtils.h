@@ -6,6 +6,18 @@ void *sq_vm_malloc(SQUnsignedInteger size);
 void *sq_vm_realloc(void *p,SQUnsignedInteger oldsize,SQUnsignedInteger size);
 void sq_vm_free(void *p,SQUnsignedInteger size);
 
+/* OLELO: see ../../src/ffi/shim.cpp. Leaves the script at once when it may not go on; called in loops of
+   native functions. */
+void sq_vm_poll();
+/* OLELO: leaves the script at once: what it asked for fits nowhere. */
+void sq_vm_too_big();
+/* OLELO: calls of native code under way in one process, over all VMs, and the most there may be. */
+#define SQ_MOST_NATIVE_CALLS 200
+/* OLELO: how many calls of script functions may be under way in one VM. */
+#define SQ_MOST_CALLS 20000
+/* OLELO: values that the stack of a VM has room for from the start. */
+#define SQ_ROOT_STACK (1 << 17)
+
 #define sq_new(__ptr,__type) {__ptr=(__type *)sq_vm_malloc(sizeof(__type));new (__ptr) __type;}
 #define sq_delete(__ptr,__type) {__ptr->~__type();sq_vm_free(__ptr,sizeof(__type));}
 #define SQ_MALLOC(__size) sq_vm_malloc((__size));
@@ -26,6 +38,7 @@ public:
     }
     sqvector(const sqvector<T>& v)
     {
+        _vals = NULL; _size = 0; _allocated = 0; /* OLELO: `copy` reads them */
         copy(v);
     }
     void copy(const sqvector<T>& v)
@@ -106,6 +119,7 @@ private:
     void _realloc(SQUnsignedInteger newsize)
     {
         newsize = (newsize > 0)?newsize:4;
+        if(newsize > ((SQUnsignedInteger)1 << 40) / sizeof(T)) sq_vm_too_big(); /* OLELO: no overflow */
         _vals = (T*)SQ_REALLOC(_vals, _allocated * sizeof(T), newsize * sizeof(T));
         _allocated = newsize;
     }

@@ -3,6 +3,7 @@
 */
 #include "sqpcheader.h"
 #include <math.h>
+#include <limits.h>
 #include <stdlib.h>
 #include "sqopcodes.h"
 #include "sqvm.h"
@@ -54,7 +55,9 @@ bool SQVM::BW_OP(SQUnsignedInteger op,SQObjectPtr &trg,const SQObjectPtr &o1,con
 { \
     SQInteger tmask = sq_type(o1)|sq_type(o2); \
     switch(tmask) { \
-        case OT_INTEGER: { SQInteger i2 = _integer(o2); if(i2 == 0) { Raise_Error(err); SQ_THROW(); } trg = _integer(o1) op i2; } break;\
+        case OT_INTEGER: { SQInteger i2 = _integer(o2); if(i2 == 0) { Raise_Error(err); SQ_THROW(); } \
+            /* OLELO */ if(i2 == -1 && _integer(o1) == LLONG_MIN) { Raise_Error(_SC("integer overflow")); SQ_THROW(); } \
+            trg = _integer(o1) op i2; } break;\
         case (OT_FLOAT|OT_INTEGER): \
         case (OT_FLOAT): trg = tofloat(o1) op tofloat(o2); break;\
         default: _GUARD(ARITH_OP((#op)[0],trg,o1,o2)); break;\
@@ -71,12 +74,12 @@ bool SQVM::ARITH_OP(SQUnsignedInteger op,SQObjectPtr &trg,const SQObjectPtr &o1,
             case '+': res = i1 + i2; break;
             case '-': res = i1 - i2; break;
             case '/': if (i2 == 0) { Raise_Error(_SC("division by zero")); return false; }
-                    else if (i2 == -1 && i1 == INT_MIN) { Raise_Error(_SC("integer overflow")); return false; }
+                    else if (i2 == -1 && i1 == LLONG_MIN /* OLELO: was INT_MIN */) { Raise_Error(_SC("integer overflow")); return false; }
                     res = i1 / i2;
                     break;
             case '*': res = i1 * i2; break;
             case '%': if (i2 == 0) { Raise_Error(_SC("modulo by zero")); return false; }
-                    else if (i2 == -1 && i1 == INT_MIN) { res = 0; break; }
+                    else if (i2 == -1) { res = 0; break; } /* OLELO: was INT_MIN only */
                     res = i1 % i2;
                     break;
             default: res = 0xDEADBEEF;
@@ -351,6 +354,7 @@ bool SQVM::TypeOf(const SQObjectPtr &obj1,SQObjectPtr &dest)
 
 bool SQVM::Init(SQVM *friendvm, SQInteger stacksize)
 {
+    if(!friendvm) _stack.reserve(SQ_ROOT_STACK); /* OLELO: what grows within it does not move */
     _stack.resize(stacksize);
     _alloccallsstacksize = 4;
     _callstackdata.resize(_alloccallsstacksize);
@@ -378,6 +382,7 @@ bool SQVM::Init(SQVM *friendvm, SQInteger stacksize)
 bool SQVM::StartCall(SQClosure *closure,SQInteger target,SQInteger args,SQInteger stackbase,bool tailcall)
 {
     SQFunctionProto *func = closure->_function;
+    if(_ss(this)->_stop) return Raise_Stop(); /* OLELO */
 
     SQInteger paramssize = func->_nparameters;
     const SQInteger newtop = stackbase + func->_stacksize;
@@ -681,9 +686,12 @@ bool SQVM::IsFalse(SQObjectPtr &o)
 extern SQInstructionDesc g_InstrDesc[];
 bool SQVM::Execute(SQObjectPtr &closure, SQInteger nargs, SQInteger stackbase,SQObjectPtr &outres, SQBool raiseerror,ExecutionType et)
 {
-    if ((_nnativecalls + 1) > MAX_NATIVE_CALLS) { Raise_Error(_SC("Native stack overflow")); return false; }
+    /* OLELO: coroutines count together */
+    if ((_nnativecalls + 1) > MAX_NATIVE_CALLS || _ss(this)->_nativecalls >= SQ_MOST_NATIVE_CALLS) { Raise_Error(_SC("Native stack overflow")); return false; }
     _nnativecalls++;
     AutoDec ad(&_nnativecalls);
+    _ss(this)->_nativecalls++;
+    AutoDec all(&_ss(this)->_nativecalls);
     SQInteger traps = 0;
     CallInfo *prevci = ci;
 
@@ -859,7 +867,7 @@ exception_restore:
             case _OP_SUB: _ARITH_(-,TARGET,STK(arg2),STK(arg1)); continue;
             case _OP_MUL: _ARITH_(*,TARGET,STK(arg2),STK(arg1)); continue;
             case _OP_DIV: _ARITH_NOZERO(/,TARGET,STK(arg2),STK(arg1),_SC("division by zero")); continue;
-            case _OP_MOD: ARITH_OP('%',TARGET,STK(arg2),STK(arg1)); continue;
+            case _OP_MOD: _GUARD(ARITH_OP('%',TARGET,STK(arg2),STK(arg1))); continue; /* OLELO: its error was lost */
             case _OP_BITW:  _GUARD(BW_OP( arg3,TARGET,STK(arg2),STK(arg1))); continue;
             case _OP_RETURN:
                 if((ci)->_generator) {
@@ -884,7 +892,9 @@ exception_restore:
                 continue;
             case _OP_LOADBOOL: TARGET = arg1?true:false; continue;
             case _OP_DMOVE: STK(arg0) = STK(arg1); STK(arg2) = STK(arg3); continue;
-            case _OP_JMP: ci->_ip += (sarg1); continue;
+            case _OP_JMP:
+                if(sarg1 < 0 && _ss(this)->_stop) { Raise_Stop(); SQ_THROW(); } /* OLELO: each loop passes here */
+                ci->_ip += (sarg1); continue;
             //case _OP_JNZ: if(!IsFalse(STK(arg0))) ci->_ip+=(sarg1); continue;
             case _OP_JCMP:
                 _GUARD(CMP_OP((CmpOP)arg3,STK(arg2),STK(arg0),temp_reg));
@@ -1080,10 +1090,18 @@ exception_trap:
 //      SQInteger n = 0;
         SQInteger last_top = _top;
 
+        /* OLELO: where it came from, before the frames are gone; once for each error */
+        if(_ss(this)->_onraise && (!traps || _ss(this)->_stop) && !_ss(this)->_raised) {
+            _ss(this)->_raised = true;
+            _ss(this)->_onraise(this, currerror);
+        }
+        if(!_ss(this)->_stop) /* OLELO: the handler is of the script */
         if(_ss(this)->_notifyallexceptions || (!traps && raiseerror)) CallErrorHandler(currerror);
 
         while( ci ) {
+            while(_ss(this)->_stop && ci->_etraps > 0) { _etraps.pop_back(); traps--; ci->_etraps--; } /* OLELO: nothing is caught */
             if(ci->_etraps > 0) {
+                _ss(this)->_raised = false; /* OLELO */
                 SQExceptionTrap &et = _etraps.top();
                 ci->_ip = et._ip;
                 _top = et._stacksize;
@@ -1155,6 +1173,7 @@ void SQVM::CallDebugHook(SQInteger type,SQInteger forcedline)
 bool SQVM::CallNative(SQNativeClosure *nclosure, SQInteger nargs, SQInteger newbase, SQObjectPtr &retval, SQInt32 target,bool &suspend, bool &tailcall)
 {
     SQInteger nparamscheck = nclosure->_nparamscheck;
+    if(_ss(this)->_stop) return Raise_Stop(); /* OLELO */
     SQInteger newtop = newbase + nargs + nclosure->_noutervalues;
 
     if (_nnativecalls + 1 > MAX_NATIVE_CALLS) {
@@ -1195,6 +1214,7 @@ bool SQVM::CallNative(SQNativeClosure *nclosure, SQInteger nargs, SQInteger newb
     _nnativecalls++;
     SQInteger ret = (nclosure->_function)(this);
     _nnativecalls--;
+    if(_ss(this)->_stop && ret >= 0) { Raise_Stop(); ret = SQ_ERROR; } /* OLELO */
 
     suspend = false;
 	tailcall = false;
@@ -1655,6 +1675,8 @@ void SQVM::FindOuter(SQObjectPtr &target, SQObjectPtr *stackindex)
 bool SQVM::EnterFrame(SQInteger newbase, SQInteger newtop, bool tailcall)
 {
     if( !tailcall ) {
+        /* OLELO: was bounded by memory alone */
+        if( _callsstacksize >= SQ_MOST_CALLS ) { Raise_Error(_SC("stack overflow: %d calls are under way"), (int)_callsstacksize); return false; }
         if( _callsstacksize == _alloccallsstacksize ) {
             GrowCallStack();
         }

@@ -5,7 +5,7 @@
 #include "sqopcodes.h"
 #include "sqobject.h"
 #define MAX_NATIVE_CALLS 100
-#define MIN_STACK_OVERHEAD 15
+#define MIN_STACK_OVERHEAD 300 /* OLELO: was 15; `_call` pushes up to 255 arguments once more */
 
 #define SQ_SUSPEND_FLAG -666
 #define SQ_TAILCALL_FLAG -777
@@ -86,6 +86,7 @@ public:
 
     void Raise_Error(const SQChar *s, ...);
     void Raise_Error(const SQObjectPtr &desc);
+    bool Raise_Stop(); /* OLELO */
     void Raise_IdxError(const SQObjectPtr &o);
     void Raise_CompareError(const SQObject &o1, const SQObject &o2);
     void Raise_ParamTypeError(SQInteger nparam,SQInteger typemask,SQInteger type);
