@@ -320,8 +320,9 @@ template <typename Work> void enter(Machine *m, Result *r, Work work)
     }
     m->way_out = way_out;
     if (outermost) m->running = false;
+    /* An inner call that was stopped stops the outer one as well; one that ended leaves it to Rust. */
+    if (outermost || m->ending) *stop_flag(m) = 0;
     m->ending = false;
-    *stop_flag(m) = 0;
 }
 
 } // namespace

@@ -82,6 +82,7 @@ fn what_goes_on_for_ever_is_stopped() {
             "function f() { local a = []; for(local i = 0; i < 100000; i++) a.push(i ^ 23456); while(true) { a.sort(); a.reverse() } }",
         ),
     ] {
+        println!("{case}");
         let s = Script::limited(text, SHORT);
         let e = s.out_of_budget("f");
         assert!(e.contains("30 ms of CPU"), "{case}: {e}");
@@ -175,7 +176,7 @@ fn exit_is_caught_by_nothing() {
          function sorts() { [2,1].sort(function(a,b) { KSR.test.exit(); after++; return 0 }); after++ }
          function thread() { try { newthread(function() { try { KSR.test.exit() } catch(e) { after++ } after++ }).call() } catch(e) { after++ } after++ }
          function generator() { local g = (function() { try { KSR.test.exit(); after++ } catch(e) { after++ } yield 1 })(); foreach(x in g) after++; after++ }
-         function meta() { local t = {}; t.setdelegate({ _get = function(k) { KSR.test.exit(); after++ } }); try { t.x } catch(e) { after++ } after++ }
+         function meta() { local t = {}; t.setdelegate({ _get = function(k) { KSR.test.exit(); after++ } }); try { local y = t.x } catch(e) { after++ } after++ }
          function through() { KSR.test.nested(\"catches\"); after++ }
          function drops() { try { KSR.test.drop() } catch(e) { after++ } after++ }
          function count() { return after }
