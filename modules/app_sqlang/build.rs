@@ -7,7 +7,9 @@ fn main() {
     let mut files = vec!["src/ffi/shim.cpp".into()];
     for dir in ["squirrel/squirrel", "squirrel/sqstdlib"] {
         println!("cargo:rerun-if-changed={dir}");
-        let entries = Path::new(dir).read_dir().expect("Squirrel's sources are in the tree");
+        let entries = Path::new(dir)
+            .read_dir()
+            .expect("Squirrel's sources are in the tree");
         files.extend(
             entries
                 .filter_map(|e| Some(e.ok()?.path()))

@@ -207,11 +207,15 @@ unsafe extern "C" fn olelo_squirrel_export(v: *mut Vm, f: *const Function, args:
         Ran::Error(call::too_many(f, n))
     } else {
         let mut values = [const { Val::Null }; MOST_ARGS];
-        let given = values.iter_mut().take(n).enumerate().try_for_each(|(i, a)| {
-            // SAFETY: the place holds an argument, and stays as it is until the shim returns.
-            *a = unsafe { value(v, i as i64 + 2, 0) }.map_err(|t| call::unfit(f, i, t))?;
-            Ok(())
-        });
+        let given = values
+            .iter_mut()
+            .take(n)
+            .enumerate()
+            .try_for_each(|(i, a)| {
+                // SAFETY: the place holds an argument, and stays as it is until the shim returns.
+                *a = unsafe { value(v, i as i64 + 2, 0) }.map_err(|t| call::unfit(f, i, t))?;
+                Ok(())
+            });
         match given {
             Ok(()) => call::export(f, &values[..n]),
             Err(e) => Ran::Error(e),

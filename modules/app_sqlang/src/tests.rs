@@ -92,15 +92,18 @@ impl Drop for Script {
 fn exports() -> Vec<(&'static str, &'static Function)> {
     let all = vec![
         function("add", |_: &mut Ctx, a: i64, b: i64| a + b),
-        function("same", |_: &mut Ctx, v: AnyVal<'_>| v.0.clone().into_owned()),
+        function("same", |_: &mut Ctx, v: AnyVal<'_>| {
+            v.0.clone().into_owned()
+        }),
         function("upper", |_: &mut Ctx, s: &[u8]| s.to_ascii_uppercase()),
         function("exit", |c: &mut Ctx| c.end = End::Exit),
         function("drop", |c: &mut Ctx| c.end = End::Drop),
         function("panics", |_: &mut Ctx| -> i64 { panic!("as wanted") }),
         function("nested", nested),
-        function("six", |_: &mut Ctx, a: i64, b: i64, c: i64, d: i64, e: i64, f: i64| {
-            a + b + c + d + e + f
-        }),
+        function(
+            "six",
+            |_: &mut Ctx, a: i64, b: i64, c: i64, d: i64, e: i64, f: i64| a + b + c + d + e + f,
+        ),
     ];
     let all = all.into_iter().map(|mut f| {
         f.prefix = Some("test");

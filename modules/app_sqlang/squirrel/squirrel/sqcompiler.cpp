@@ -692,6 +692,7 @@ public:
                         }
                     }
                 }
+                _es.etype = EXPR; /* OLELO: nothing can be assigned to it */
                 return;
                 break;
             case _SC('('):

@@ -261,7 +261,7 @@ SQInteger SQFuncState::AllocStackPos()
     SQInteger npos=_vlocals.size();
     _vlocals.push_back(SQLocalVarInfo());
     if(_vlocals.size()>((SQUnsignedInteger)_stacksize)) {
-        if(_stacksize>MAX_FUNC_STACKSIZE) Error(_SC("internal compiler error: too many locals"));
+        if(_stacksize>=MAX_FUNC_STACKSIZE) /* OLELO: was >; the last place means none */ Error(_SC("internal compiler error: too many locals"));
         _stacksize=_vlocals.size();
     }
     return npos;
@@ -279,16 +279,18 @@ SQInteger SQFuncState::PushTarget(SQInteger n)
 }
 
 SQInteger SQFuncState::GetUpTarget(SQInteger n){
+    if((SQUnsignedInteger)n >= _targetstack.size()) Error(_SC("internal compiler error: no target")); /* OLELO */
     return _targetstack[((_targetstack.size()-1)-n)];
 }
 
 SQInteger SQFuncState::TopTarget(){
+    if(_targetstack.empty()) Error(_SC("internal compiler error: no target")); /* OLELO */
     return _targetstack.back();
 }
 SQInteger SQFuncState::PopTarget()
 {
+    if(_targetstack.empty() || (SQUnsignedInteger)_targetstack.back() >= _vlocals.size()) Error(_SC("internal compiler error: no target")); /* OLELO */
     SQUnsignedInteger npos=_targetstack.back();
-    assert(npos < _vlocals.size());
     SQLocalVarInfo &t = _vlocals[npos];
     if(sq_type(t._name)==OT_NULL){
         _vlocals.pop_back();

@@ -12,6 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Largest small block. With 0 every block is malloc's, for sanitizers. */
+#ifndef HEAP_SMALL
+#define HEAP_SMALL 512
+#endif
+
 class Heap
 {
 public:
@@ -63,11 +68,11 @@ public:
     }
 
 private:
-    static const size_t STEP = 16, SMALL = 512, CHUNK = 64 << 10;
+    static const size_t STEP = 16, SMALL = HEAP_SMALL, CHUNK = 64 << 10;
     struct Free { Free *next; };
     struct Large { Large *next, *before; };
 
-    Free *lists[SMALL / STEP] = {};
+    Free *lists[SMALL / STEP + 1] = {};
     Free *chunks = NULL;
     Large *large = NULL;
     char *fresh = NULL;

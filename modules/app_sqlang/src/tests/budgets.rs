@@ -82,7 +82,6 @@ fn what_goes_on_for_ever_is_stopped() {
             "function f() { local a = []; for(local i = 0; i < 100000; i++) a.push(i ^ 23456); while(true) { a.sort(); a.reverse() } }",
         ),
     ] {
-        println!("{case}");
         let s = Script::limited(text, SHORT);
         let e = s.out_of_budget("f");
         assert!(e.contains("30 ms of CPU"), "{case}: {e}");
@@ -91,7 +90,10 @@ fn what_goes_on_for_ever_is_stopped() {
 
 #[test]
 fn the_complaint_says_where_it_was() {
-    let s = Script::limited("function g() {\n while(true){}\n}\nfunction f() { g() }", SHORT);
+    let s = Script::limited(
+        "function g() {\n while(true){}\n}\nfunction f() { g() }",
+        SHORT,
+    );
     let e = s.out_of_budget("f");
     assert!(e.contains("t.nut:2: stopped"), "{e}");
     assert!(e.contains("in function 'f'"), "{e}");
@@ -106,17 +108,44 @@ fn top_levels_are_stopped_too() {
 #[test]
 fn what_wants_too_much_is_stopped() {
     for (case, text) in [
-        ("one huge array", "function f() { try { array(1000000000) } catch(e) {} }"),
-        ("an array of no size", "function f() { try { array(1 << 60) } catch(e) {} }"),
+        (
+            "one huge array",
+            "function f() { try { array(1000000000) } catch(e) {} }",
+        ),
+        (
+            "an array of no size",
+            "function f() { try { array(1 << 60) } catch(e) {} }",
+        ),
         ("a huge resize", "function f() { [].resize(1 << 61) }"),
         ("a huge blob", "function f() { blob(1 << 40) }"),
-        ("blobs", "function f() { local a = []; while(true) try { a.push(blob(1000000)) } catch(e) {} }"),
-        ("a doubled string", "function f() { local s = \"x\"; while(true) try { s += s } catch(e) {} }"),
-        ("a list", "function f() { local t = null; while(true) try { t = { next = t } } catch(e) {} }"),
-        ("an array that grows", "function f() { local a = []; while(true) try { a.push([1]) } catch(e) {} }"),
-        ("a table that grows", "t <- {}; function f() { local i = 0; while(true) try { t[i++] <- i } catch(e) {} }"),
-        ("closures", "function f() { local a = []; while(true) { local x = a; a = function() { return x } } }"),
-        ("coroutines", "function g() { suspend() } function f() { local a = []; while(true) { a.push(newthread(g)); a.top().call() } }"),
+        (
+            "blobs",
+            "function f() { local a = []; while(true) try { a.push(blob(1000000)) } catch(e) {} }",
+        ),
+        (
+            "a doubled string",
+            "function f() { local s = \"x\"; while(true) try { s += s } catch(e) {} }",
+        ),
+        (
+            "a list",
+            "function f() { local t = null; while(true) try { t = { next = t } } catch(e) {} }",
+        ),
+        (
+            "an array that grows",
+            "function f() { local a = []; while(true) try { a.push([1]) } catch(e) {} }",
+        ),
+        (
+            "a table that grows",
+            "t <- {}; function f() { local i = 0; while(true) try { t[i++] <- i } catch(e) {} }",
+        ),
+        (
+            "closures",
+            "function f() { local a = []; while(true) { local x = a; a = function() { return x } } }",
+        ),
+        (
+            "coroutines",
+            "function g() { suspend() } function f() { local a = []; while(true) { a.push(newthread(g)); a.top().call() } }",
+        ),
         (
             "what it compiles",
             "function f() { local s = \"x <- [\"; for(local i = 0; i < 18; i++) s += s.slice(6).len() == 0 ? \"1,\" : s.slice(6); while(true) try { compilestring(s + \"1]\")() ; s += s.slice(6) } catch(e) {} }",
@@ -136,7 +165,10 @@ fn what_wants_too_much_is_stopped() {
 
 #[test]
 fn a_dead_machine_stays_dead() {
-    let s = Script::limited("function f() { array(1000000000) } function g() { return 1 }", SHORT);
+    let s = Script::limited(
+        "function f() { array(1000000000) } function g() { return 1 }",
+        SHORT,
+    );
     s.out_of_budget("f");
     s.out_of_budget("g");
     assert!(!s.machine.has("g"));
@@ -176,14 +208,21 @@ fn exit_is_caught_by_nothing() {
          function sorts() { [2,1].sort(function(a,b) { KSR.test.exit(); after++; return 0 }); after++ }
          function thread() { try { newthread(function() { try { KSR.test.exit() } catch(e) { after++ } after++ }).call() } catch(e) { after++ } after++ }
          function generator() { local g = (function() { try { KSR.test.exit(); after++ } catch(e) { after++ } yield 1 })(); foreach(x in g) after++; after++ }
-         function meta() { local t = {}; t.setdelegate({ _get = function(k) { KSR.test.exit(); after++ } }); try { local y = t.x } catch(e) { after++ } after++ }
+         function meta() { local t = {}; t.setdelegate({ _get = function(k) { ::KSR.test.exit(); ::after++ } }); try { local y = t.x } catch(e) { after++ } after++ }
          function through() { KSR.test.nested(\"catches\"); after++ }
          function drops() { try { KSR.test.drop() } catch(e) { after++ } after++ }
          function count() { return after }
          function fine() { try { throw 1 } catch(e) { return 42 } }",
     );
     for f in [
-        "plain", "catches", "deep", "sorts", "thread", "generator", "meta", "through",
+        "plain",
+        "catches",
+        "deep",
+        "sorts",
+        "thread",
+        "generator",
+        "meta",
+        "through",
     ] {
         assert_eq!(s.call(f), Outcome::Exit, "{f}");
         assert_eq!(s.call("count"), Outcome::Return(0), "{f}");

@@ -77,8 +77,14 @@ fn wrong_calls_name_the_signature() {
         ("many", "3 arguments to KSR.test.add("),
         ("seven", "7 arguments to KSR.test.six("),
         ("kind", "KSR.test.add("),
-        ("func", "argument 2: a function can't be given to KSR.test.add("),
-        ("own", "argument 1: a array can't be given to KSR.test.same("),
+        (
+            "func",
+            "argument 2: a function can't be given to KSR.test.add(",
+        ),
+        (
+            "own",
+            "argument 1: a array can't be given to KSR.test.same(",
+        ),
         ("panics", "KSR.test.panics failed inside"),
         ("unknown", "the index 'nothing' does not exist"),
     ] {
@@ -110,8 +116,18 @@ fn arithmetic_never_ends_the_process() {
 
 #[test]
 fn what_is_nested_too_deep_is_refused() {
-    for (open, close) in [("(", ")"), ("[", "]"), ("{", "}"), ("-", ""), ("if(1)", ";")] {
-        let text = format!("local x = 1\n{}1{}", open.repeat(100_000), close.repeat(100_000));
+    for (open, close) in [
+        ("(", ")"),
+        ("[", "]"),
+        ("{", "}"),
+        ("-", ""),
+        ("if(1)", ";"),
+    ] {
+        let text = format!(
+            "local x = 1\n{}1{}",
+            open.repeat(100_000),
+            close.repeat(100_000)
+        );
         let e = load_error(&text);
         assert!(e.starts_with("t.nut:2:"), "{open}: {e}");
     }
@@ -136,7 +152,11 @@ fn imports_are_read_by_the_server() {
     );
     assert_eq!(s.call("f"), Outcome::Return(15));
     assert_eq!(s.call("g"), Outcome::Return(8));
-    assert!(s.failed("bad").contains("bad.nut:1:"), "{}", s.failed("bad"));
+    assert!(
+        s.failed("bad").contains("bad.nut:1:"),
+        "{}",
+        s.failed("bad")
+    );
     assert!(s.failed("none").contains("can't read none.nut"));
     assert_eq!(s.call("caught"), Outcome::Return(3));
 }

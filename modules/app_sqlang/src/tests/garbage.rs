@@ -22,7 +22,7 @@ function route(a, b = 2) {
   return typeof p == "instance" ? p.x instanceof Point : delete t.name;
 }
 x <- compilestring("return 1")() ; y <- @"verbatim"; z <- 'c' + 0x1f + 1e3;
-route(1); route("s", null); more(1, 2, 3, 4);
+route(1); route(2, null); more(1, 2, 3, 4);
 "#;
 
 /// Small, seeded: a failure is found again by its number.
