@@ -25,6 +25,7 @@ mod pseudo_variables;
 mod register;
 mod reload;
 mod script_budget;
+mod squirrel;
 mod stateless;
 mod survival;
 
@@ -36,6 +37,11 @@ fn shipped() -> olelo_tests::Setup {
 /// The same in the native language.
 fn shipped_natively() -> olelo_tests::Setup {
     olelo_tests::Setup::native(include_str!("../../etc/routes.cfg")).cfg(PARAMETERS)
+}
+
+/// The same in Squirrel.
+fn shipped_in_squirrel() -> olelo_tests::Setup {
+    olelo_tests::Setup::squirrel(include_str!("../../etc/olelo.sq")).cfg(PARAMETERS)
 }
 
 /// Parameters of the shipped configuration that its routing counts on.

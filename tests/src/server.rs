@@ -51,12 +51,23 @@ pub struct Setup {
     children: usize,
     shm_mb: usize,
     stderr: Option<Stdio>,
+    files: Vec<(String, String)>,
 }
 
 impl Setup {
     /// A server with this Lua script.
     pub fn lua(script: &str) -> Setup {
         Setup::new("lua", script)
+    }
+
+    /// A server with this Python script.
+    pub fn python(script: &str) -> Setup {
+        Setup::new("python", script)
+    }
+
+    /// A server with this Squirrel script.
+    pub fn squirrel(script: &str) -> Setup {
+        Setup::new("sqlang", script)
     }
 
     /// A server with these route blocks.
@@ -75,10 +86,17 @@ impl Setup {
             children: 2,
             shm_mb: 64,
             stderr: None,
+            files: Vec::new(),
         }
     }
 
-    /// More lines of configuration, after the modules are loaded.
+    /// A file beside the script.
+    pub fn file(mut self, name: &str, text: &str) -> Setup {
+        self.files.push((name.to_string(), text.to_string()));
+        self
+    }
+
+    /// More lines of configuration, after the modules are loaded. `{dir}` is the scratch directory.
     pub fn cfg(mut self, lines: &str) -> Setup {
         self.cfg.push_str(lines);
         self.cfg.push('\n');
@@ -119,6 +137,28 @@ impl Setup {
     pub fn start(self) -> Server {
         Server::start(self)
     }
+
+    /// Starts the server, which must not come to serve, and returns what it logged.
+    pub fn refused(self) -> String {
+        let mut server = Server::launch(self);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                assert!(!status.success(), "olelo ended well");
+                // Its log is whole once the reader has seen its end.
+                while Arc::strong_count(&server.log) > 1 && Instant::now() < end {
+                    server.wait_a_moment();
+                }
+                return server.logged();
+            }
+            assert!(
+                Instant::now() < end && !server.has_logged("serves with"),
+                "olelo was to refuse:\n{}",
+                server.logged()
+            );
+            server.wait_a_moment();
+        }
+    }
 }
 
 /// A running server. Ends when dropped.
@@ -139,17 +179,37 @@ struct Log {
 }
 
 impl Server {
-    fn start(mut s: Setup) -> Server {
+    fn start(s: Setup) -> Server {
+        let is_seen = s.stderr.is_none();
+        let mut server = Server::launch(s);
+        if is_seen {
+            server.wait_for_start();
+        } else {
+            server.eventually("it serves", || {
+                UnixStream::connect(server.dir.join("ctl")).is_ok()
+                    && server.ctl().call("core.uptime", &[]).is_ok()
+            });
+        }
+        server
+    }
+
+    fn launch(mut s: Setup) -> Server {
         let dir = std::env::temp_dir().join(format!("olelo-test-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-        let script = dir.join(if s.engine == "lua" {
-            "route.lua"
-        } else {
-            "routes.cfg"
+        let script = dir.join(match s.engine {
+            "lua" => "route.lua",
+            "python" => "route.py",
+            "sqlang" => "route.nut",
+            _ => "routes.cfg",
         });
         std::fs::write(&script, &s.script).expect("the script");
+        for (name, text) in &s.files {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
+            std::fs::write(path, text).expect("a file");
+        }
         let cfg = dir.join("olelo.cfg");
         std::fs::write(&cfg, config(&s, &dir, port)).expect("the configuration");
         let mut child = Command::new(program("olelo"))
@@ -168,7 +228,6 @@ impl Server {
             .expect("olelo starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take();
-        let is_seen = stderr.is_some();
         let sink = log.clone();
         std::thread::spawn(move || {
             let lines = stderr.map(|e| BufReader::new(e).split(b'\n'));
@@ -180,22 +239,13 @@ impl Server {
                 sink.more.notify_all();
             }
         });
-        let mut server = Server {
+        Server {
             child,
             dir,
             log,
             script,
             addr,
-        };
-        if is_seen {
-            server.wait_for_start();
-        } else {
-            server.eventually("it serves", || {
-                UnixStream::connect(server.dir.join("ctl")).is_ok()
-                    && server.ctl().call("core.uptime", &[]).is_ok()
-            });
         }
-        server
     }
 
     fn wait_for_start(&mut self) {
@@ -263,6 +313,11 @@ impl Server {
             );
             self.wait_a_moment();
         }
+    }
+
+    /// Replaces a file beside the script.
+    pub fn write_file(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.join(name), text).expect("a file");
     }
 
     /// Replaces the text of the script or of the route blocks; what a reload reads.
@@ -395,7 +450,13 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     if s.engine == "lua" {
         c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
     }
-    c.push_str(&s.cfg);
+    if s.engine == "python" {
+        c.push_str(&format!("loadmodule \"app_python3.so\"\nmodparam(\"app_python3\", \"load\", \"{d}/route.py\")\ncfgengine \"python\"\n"));
+    }
+    if s.engine == "sqlang" {
+        c.push_str(&format!("loadmodule \"app_sqlang.so\"\nmodparam(\"app_sqlang\", \"load\", \"{d}/route.nut\")\ncfgengine \"sqlang\"\n"));
+    }
+    c.push_str(&s.cfg.replace("{dir}", &d.to_string()));
     if s.engine == "native" {
         c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
     }
