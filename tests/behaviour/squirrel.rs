@@ -136,7 +136,7 @@ fn a_broken_script_is_refused_with_its_line() {
         ("throw \"not today\"\n", "route.nut:1: not today"),
         ("function other() {}\n", "no function ksr_request_route"),
         ("while (true) {}\n", "used more than"),
-        ("local a = array(1 << 33)\n", "more memory"),
+        ("local a = array(1 << 33)\n", "MB of memory"),
         ("dofile(\"nonesuch.nut\")\n", "can't read"),
         ("\ndofile(\"bad.nut\")\n", "bad.nut:1:"),
         ("KSR.info(\"too early\")\nthrow 1", "route.nut:2: 1"),
@@ -161,7 +161,7 @@ request_route {
     sqlang_run("four", "$rm", "b", "c");
     sqlang_dostring("got <- got + \" string\"");
     sqlang_runstring("got <- got + \" $rm\"");
-    sqlang_dofile("{dir}/piece.nut");
+    sqlang_dofile(DIR + "/piece.nut");
     if (!sqlang_run("fails")) { xlog("it failed\n"); }
     if (!sqlang_run("nonesuch")) { xlog("it is missing\n"); }
     sqlang_run("answer");

@@ -39,6 +39,8 @@ namespace {
 
 /* How far above its limit a heap may get while the script is being stopped softly. */
 const size_t SLACK = 8 << 20;
+/* Cycles of garbage are looked for when this much is in use, or twice what the last search left. */
+const size_t COLLECT_FROM = 8 << 20;
 const size_t LONGEST_TRACE = 8192;
 const int MOST_FRAMES = 24;
 
@@ -46,7 +48,7 @@ struct Machine {
     Heap heap;
     HSQUIRRELVM v = NULL;
     size_t limit = 0;
-    size_t collect_at = 0;
+    size_t collect_at = COLLECT_FROM;
     jmp_buf *way_out = NULL;
     void *user = NULL;
     bool running = false; /* it is called, at whatever depth */
@@ -303,10 +305,13 @@ template <typename Work> void enter(Machine *m, Result *r, Work work)
     HSQUIRRELVM v = m->v;
     SQInteger top = sq_gettop(v);
     bool outermost = !m->running;
-    if (outermost) *stop_flag(m) = 0; /* a tick may have come after the last call */
+    if (outermost) {
+        *stop_flag(m) = 0; /* a tick may have come after the last call */
+        m->over = false;
+    }
     if (outermost && m->heap.used > m->collect_at) {
         sq_collectgarbage(v);
-        m->collect_at = m->heap.used * 2 > m->limit / 4 ? m->heap.used * 2 : m->limit / 4;
+        m->collect_at = m->heap.used * 2 > COLLECT_FROM ? m->heap.used * 2 : COLLECT_FROM;
     }
     jmp_buf *volatile way_out = m->way_out;
     jmp_buf here;
@@ -363,7 +368,6 @@ Machine *olelo_squirrel_new(size_t limit, void *user)
     Machine *m = new (room) Machine;
     Current c(m);
     m->limit = limit;
-    m->collect_at = limit / 4;
     m->user = user;
     HSQUIRRELVM v = sq_open(1024);
     m->v = v;
