@@ -24,7 +24,6 @@ mod native_values;
 mod pseudo_variables;
 mod register;
 mod reload;
-mod script_budget;
 mod stateless;
 mod survival;
 
