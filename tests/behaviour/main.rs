@@ -24,7 +24,6 @@ mod native_values;
 mod pseudo_variables;
 mod register;
 mod reload;
-mod script_budget;
 mod squirrel;
 mod stateless;
 mod survival;
@@ -41,7 +40,8 @@ fn shipped_natively() -> olelo_tests::Setup {
 
 /// The same in Squirrel.
 fn shipped_in_squirrel() -> olelo_tests::Setup {
-    olelo_tests::Setup::squirrel(include_str!("../../etc/olelo.sq")).cfg(PARAMETERS)
+    let script = include_str!("../../etc/olelo.sq");
+    olelo_tests::Setup::script(olelo_tests::language::SQUIRREL, script).cfg(PARAMETERS)
 }
 
 /// Parameters of the shipped configuration that its routing counts on.

@@ -1,5 +1,6 @@
 //! A server of the test's own.
 
+use crate::language::{LUA, Language};
 use crate::{PATIENCE, unique};
 use olelo_ipc::Value;
 use olelo_ipc::binrpc::{self, Body, Packet};
@@ -42,61 +43,51 @@ const MODULES: &[&str] = &[
 
 /// What a server is started with.
 pub struct Setup {
-    engine: &'static str,
+    /// `None` for the native language.
+    language: Option<Language>,
     script: String,
     cfg: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
+    files: Vec<(String, String)>,
     children: usize,
     shm_mb: usize,
     stderr: Option<Stdio>,
-    files: Vec<(String, String)>,
 }
 
 impl Setup {
     /// A server with this Lua script.
     pub fn lua(script: &str) -> Setup {
-        Setup::new("lua", script)
+        Setup::script(LUA, script)
     }
 
-    /// A server with this Python script.
-    pub fn python(script: &str) -> Setup {
-        Setup::new("python", script)
-    }
-
-    /// A server with this Squirrel script.
-    pub fn squirrel(script: &str) -> Setup {
-        Setup::new("sqlang", script)
+    /// A server with this script.
+    pub fn script(language: Language, script: &str) -> Setup {
+        Setup::new(Some(language), script)
     }
 
     /// A server with these route blocks.
     pub fn native(routes: &str) -> Setup {
-        Setup::new("native", routes)
+        Setup::new(None, routes)
     }
 
-    fn new(engine: &'static str, script: &str) -> Setup {
+    fn new(language: Option<Language>, script: &str) -> Setup {
         Setup {
-            engine,
+            language,
             script: script.to_string(),
             cfg: String::new(),
             args: Vec::new(),
             env: Vec::new(),
             modules: MODULES.iter().map(|m| m.to_string()).collect(),
+            files: Vec::new(),
             children: 2,
             shm_mb: 64,
             stderr: None,
-            files: Vec::new(),
         }
     }
 
-    /// A file beside the script.
-    pub fn file(mut self, name: &str, text: &str) -> Setup {
-        self.files.push((name.to_string(), text.to_string()));
-        self
-    }
-
-    /// More lines of configuration, after the modules are loaded. `{dir}` is the scratch directory.
+    /// More lines of configuration, after the modules are loaded.
     pub fn cfg(mut self, lines: &str) -> Setup {
         self.cfg.push_str(lines);
         self.cfg.push('\n');
@@ -112,6 +103,12 @@ impl Setup {
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// A file beside the script.
+    pub fn file(mut self, name: &str, text: &str) -> Setup {
+        self.files.push((name.to_string(), text.to_string()));
         self
     }
 
@@ -137,28 +134,6 @@ impl Setup {
     pub fn start(self) -> Server {
         Server::start(self)
     }
-
-    /// Starts the server, which must not come to serve, and returns what it logged.
-    pub fn refused(self) -> String {
-        let mut server = Server::launch(self);
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Ok(Some(status)) = server.child.try_wait() {
-                assert!(!status.success(), "olelo ended well");
-                // Its log is whole once the reader has seen its end.
-                while Arc::strong_count(&server.log) > 1 && Instant::now() < end {
-                    server.wait_a_moment();
-                }
-                return server.logged();
-            }
-            assert!(
-                Instant::now() < end && !server.has_logged("serves with"),
-                "olelo was to refuse:\n{}",
-                server.logged()
-            );
-            server.wait_a_moment();
-        }
-    }
 }
 
 /// A running server. Ends when dropped.
@@ -179,36 +154,15 @@ struct Log {
 }
 
 impl Server {
-    fn start(s: Setup) -> Server {
-        let is_seen = s.stderr.is_none();
-        let mut server = Server::launch(s);
-        if is_seen {
-            server.wait_for_start();
-        } else {
-            server.eventually("it serves", || {
-                UnixStream::connect(server.dir.join("ctl")).is_ok()
-                    && server.ctl().call("core.uptime", &[]).is_ok()
-            });
-        }
-        server
-    }
-
-    fn launch(mut s: Setup) -> Server {
+    fn start(mut s: Setup) -> Server {
         let dir = std::env::temp_dir().join(format!("olelo-test-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-        let script = dir.join(match s.engine {
-            "lua" => "route.lua",
-            "python" => "route.py",
-            "sqlang" => "route.nut",
-            _ => "routes.cfg",
-        });
+        let script = dir.join(s.language.map_or("routes.cfg".into(), |l| l.file()));
         std::fs::write(&script, &s.script).expect("the script");
         for (name, text) in &s.files {
-            let path = dir.join(name);
-            std::fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
-            std::fs::write(path, text).expect("a file");
+            std::fs::write(dir.join(name), text).expect("a file");
         }
         let cfg = dir.join("olelo.cfg");
         std::fs::write(&cfg, config(&s, &dir, port)).expect("the configuration");
@@ -228,6 +182,7 @@ impl Server {
             .expect("olelo starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take();
+        let is_seen = stderr.is_some();
         let sink = log.clone();
         std::thread::spawn(move || {
             let lines = stderr.map(|e| BufReader::new(e).split(b'\n'));
@@ -239,13 +194,22 @@ impl Server {
                 sink.more.notify_all();
             }
         });
-        Server {
+        let mut server = Server {
             child,
             dir,
             log,
             script,
             addr,
+        };
+        if is_seen {
+            server.wait_for_start();
+        } else {
+            server.eventually("it serves", || {
+                UnixStream::connect(server.dir.join("ctl")).is_ok()
+                    && server.ctl().call("core.uptime", &[]).is_ok()
+            });
         }
+        server
     }
 
     fn wait_for_start(&mut self) {
@@ -313,11 +277,6 @@ impl Server {
             );
             self.wait_a_moment();
         }
-    }
-
-    /// Replaces a file beside the script.
-    pub fn write_file(&self, name: &str, text: &str) {
-        std::fs::write(self.dir.join(name), text).expect("a file");
     }
 
     /// Replaces the text of the script or of the route blocks; what a reload reads.
@@ -447,17 +406,16 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     c.push_str(&format!(
         "modparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\n"
     ));
-    if s.engine == "lua" {
-        c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
+    if let Some(l) = s.language {
+        c.push_str(&format!(
+            "loadmodule \"{0}.so\"\nmodparam(\"{0}\", \"load\", \"{d}/{1}\")\ncfgengine \"{2}\"\n",
+            l.module,
+            l.file(),
+            l.engine
+        ));
     }
-    if s.engine == "python" {
-        c.push_str(&format!("loadmodule \"app_python3.so\"\nmodparam(\"app_python3\", \"load\", \"{d}/route.py\")\ncfgengine \"python\"\n"));
-    }
-    if s.engine == "sqlang" {
-        c.push_str(&format!("loadmodule \"app_sqlang.so\"\nmodparam(\"app_sqlang\", \"load\", \"{d}/route.nut\")\ncfgengine \"sqlang\"\n"));
-    }
-    c.push_str(&s.cfg.replace("{dir}", &d.to_string()));
-    if s.engine == "native" {
+    c.push_str(&s.cfg);
+    if s.language.is_none() {
         c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
     }
     c
