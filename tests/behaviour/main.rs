@@ -25,6 +25,7 @@ mod native_values;
 mod pseudo_variables;
 mod register;
 mod reload;
+mod squirrel;
 mod stateless;
 mod survival;
 
@@ -36,6 +37,12 @@ fn shipped() -> olelo_tests::Setup {
 /// The same in the native language.
 fn shipped_natively() -> olelo_tests::Setup {
     olelo_tests::Setup::native(include_str!("../../etc/routes.cfg")).cfg(PARAMETERS)
+}
+
+/// The same in Squirrel.
+fn shipped_in_squirrel() -> olelo_tests::Setup {
+    let script = include_str!("../../etc/olelo.sq");
+    olelo_tests::Setup::script(olelo_tests::language::SQUIRREL, script).cfg(PARAMETERS)
 }
 
 /// Parameters of the shipped configuration that its routing counts on.

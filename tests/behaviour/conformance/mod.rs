@@ -101,6 +101,11 @@ const SQUIRREL_CASE: Case = Case {
         ("function other() {}\n", "no function ksr_request_route"),
         ("while (true) {}\n", "used more than"),
         ("dofile(\"nonesuch.nut\");\n", "nonesuch"),
+        (
+            "local bad = compilestring(\"x = ;\", \"piece\");\n",
+            "route.sq:1:",
+        ),
+        ("local a = array(1 << 33);\n", "MB of memory"),
     ],
 };
 
@@ -157,7 +162,7 @@ macro_rules! suite {
 suite! {
     lua: LUA_CASE;
     javascript: JAVASCRIPT_CASE;
-
+    squirrel: SQUIRREL_CASE;
 }
 
 fn start(case: &Case, time_limit: u32, children: usize) -> Server {
