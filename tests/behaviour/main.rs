@@ -15,6 +15,7 @@ mod field;
 mod framing;
 mod http;
 mod ipv6;
+mod javascript;
 mod media_relays;
 mod memory;
 mod modules_misc;
