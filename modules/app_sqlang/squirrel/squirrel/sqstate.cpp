@@ -19,7 +19,7 @@ SQSharedState::SQSharedState()
     _errorfunc = NULL;
     _debuginfo = false;
     _notifyallexceptions = false;
-    _stop = 0; _raised = false; _nativecalls = 0; _onraise = NULL; _marking = NULL; _markdepth = 0; /* OLELO */
+    _stop = 0; _raised = false; _nativecalls = 0; _onraise = NULL; /* OLELO */
     _foreignptr = NULL;
     _releasehook = NULL;
 }
@@ -226,6 +226,8 @@ SQInteger SQSharedState::GetMetaMethodIdxByName(const SQObjectPtr &name)
 
 /* OLELO: a deep structure does not use up the native stack; RunMark goes on with what is left. */
 #define SQ_DEEPEST_MARK 200
+static __thread sqvector<SQObject> *mark_waiting; /* while marking */
+static __thread SQInteger mark_depth;
 
 static void mark(SQObject &o,SQCollectable **chain)
 {
@@ -249,20 +251,18 @@ static void mark(SQObject &o,SQCollectable **chain)
 void SQSharedState::MarkObject(SQObjectPtr &o,SQCollectable **chain)
 {
     if(!ISREFCOUNTED(sq_type(o)) || sq_type(o) == OT_STRING || sq_type(o) == OT_WEAKREF) return;
-    SQCollectable *c = static_cast<SQCollectable *>(_refcounted(o));
-    if(c->_uiRef & MARK_FLAG) return;
-    SQSharedState *ss = c->_sharedstate;
-    if(ss->_marking && ss->_markdepth >= SQ_DEEPEST_MARK) { ss->_marking->push_back(o); return; }
-    ss->_markdepth++;
+    if(_refcounted(o)->_uiRef & MARK_FLAG) return;
+    if(mark_depth >= SQ_DEEPEST_MARK) { mark_waiting->push_back(o); return; }
+    mark_depth++;
     mark(o, chain);
-    ss->_markdepth--;
+    mark_depth--;
 }
 
 void SQSharedState::RunMark(SQVM* SQ_UNUSED_ARG(vm),SQCollectable **tchain)
 {
     sqvector<SQObject> waiting; /* OLELO */
-    _marking = &waiting;
-    _markdepth = 0;
+    mark_waiting = &waiting;
+    mark_depth = 0;
     SQVM *vms = _thread(_root_vm);
 
     vms->Mark(tchain);
@@ -287,7 +287,7 @@ void SQSharedState::RunMark(SQVM* SQ_UNUSED_ARG(vm),SQCollectable **tchain)
         waiting.pop_back();
         mark(o, tchain);
     }
-    _marking = NULL;
+    mark_waiting = NULL;
 }
 
 SQInteger SQSharedState::ResurrectUnreachable(SQVM *vm)
