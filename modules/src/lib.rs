@@ -12,6 +12,7 @@ use olelo_core::route::module::Module;
 pub const ALL: &[Available] = &[
     ("acc", olelo_acc::module),
     ("app_lua", olelo_app_lua::module),
+    ("app_python3", olelo_app_python3::module),
     ("auth", olelo_auth::module),
     ("cfg_rpc", olelo_cfg_rpc::module),
     ("cfgutils", olelo_cfgutils::module),

@@ -59,6 +59,11 @@ impl Setup {
         Setup::new("lua", script)
     }
 
+    /// A server with this Python script.
+    pub fn python(script: &str) -> Setup {
+        Setup::new("python", script)
+    }
+
     /// A server with these route blocks.
     pub fn native(routes: &str) -> Setup {
         Setup::new("native", routes)
@@ -144,10 +149,10 @@ impl Server {
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-        let script = dir.join(if s.engine == "lua" {
-            "route.lua"
-        } else {
-            "routes.cfg"
+        let script = dir.join(match s.engine {
+            "lua" => "route.lua",
+            "python" => "route.py",
+            _ => "routes.cfg",
         });
         std::fs::write(&script, &s.script).expect("the script");
         let cfg = dir.join("olelo.cfg");
@@ -394,6 +399,9 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     ));
     if s.engine == "lua" {
         c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
+    }
+    if s.engine == "python" {
+        c.push_str(&format!("loadmodule \"app_python3.so\"\nmodparam(\"app_python3\", \"load\", \"{d}/route.py\")\ncfgengine \"python\"\n"));
     }
     c.push_str(&s.cfg);
     if s.engine == "native" {
