@@ -22,6 +22,8 @@ mod native;
 mod native_routes;
 mod native_values;
 mod pseudo_variables;
+mod python;
+mod python_budget;
 mod register;
 mod reload;
 mod script_budget;

@@ -51,6 +51,7 @@ pub struct Setup {
     children: usize,
     shm_mb: usize,
     stderr: Option<Stdio>,
+    files: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -80,10 +81,17 @@ impl Setup {
             children: 2,
             shm_mb: 64,
             stderr: None,
+            files: Vec::new(),
         }
     }
 
-    /// More lines of configuration, after the modules are loaded.
+    /// A file beside the script.
+    pub fn file(mut self, name: &str, text: &str) -> Setup {
+        self.files.push((name.to_string(), text.to_string()));
+        self
+    }
+
+    /// More lines of configuration, after the modules are loaded. `{dir}` is the scratch directory.
     pub fn cfg(mut self, lines: &str) -> Setup {
         self.cfg.push_str(lines);
         self.cfg.push('\n');
@@ -124,6 +132,28 @@ impl Setup {
     pub fn start(self) -> Server {
         Server::start(self)
     }
+
+    /// Starts the server, which must not come to serve, and returns what it logged.
+    pub fn refused(self) -> String {
+        let mut server = Server::launch(self);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                assert!(!status.success(), "olelo ended well");
+                // Its log is whole once the reader has seen its end.
+                while Arc::strong_count(&server.log) > 1 && Instant::now() < end {
+                    server.wait_a_moment();
+                }
+                return server.logged();
+            }
+            assert!(
+                Instant::now() < end && !server.has_logged("serves with"),
+                "olelo was to refuse:\n{}",
+                server.logged()
+            );
+            server.wait_a_moment();
+        }
+    }
 }
 
 /// A running server. Ends when dropped.
@@ -144,7 +174,21 @@ struct Log {
 }
 
 impl Server {
-    fn start(mut s: Setup) -> Server {
+    fn start(s: Setup) -> Server {
+        let is_seen = s.stderr.is_none();
+        let mut server = Server::launch(s);
+        if is_seen {
+            server.wait_for_start();
+        } else {
+            server.eventually("it serves", || {
+                UnixStream::connect(server.dir.join("ctl")).is_ok()
+                    && server.ctl().call("core.uptime", &[]).is_ok()
+            });
+        }
+        server
+    }
+
+    fn launch(mut s: Setup) -> Server {
         let dir = std::env::temp_dir().join(format!("olelo-test-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
@@ -155,6 +199,11 @@ impl Server {
             _ => "routes.cfg",
         });
         std::fs::write(&script, &s.script).expect("the script");
+        for (name, text) in &s.files {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
+            std::fs::write(path, text).expect("a file");
+        }
         let cfg = dir.join("olelo.cfg");
         std::fs::write(&cfg, config(&s, &dir, port)).expect("the configuration");
         let mut child = Command::new(program("olelo"))
@@ -173,7 +222,6 @@ impl Server {
             .expect("olelo starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take();
-        let is_seen = stderr.is_some();
         let sink = log.clone();
         std::thread::spawn(move || {
             let lines = stderr.map(|e| BufReader::new(e).split(b'\n'));
@@ -185,22 +233,13 @@ impl Server {
                 sink.more.notify_all();
             }
         });
-        let mut server = Server {
+        Server {
             child,
             dir,
             log,
             script,
             addr,
-        };
-        if is_seen {
-            server.wait_for_start();
-        } else {
-            server.eventually("it serves", || {
-                UnixStream::connect(server.dir.join("ctl")).is_ok()
-                    && server.ctl().call("core.uptime", &[]).is_ok()
-            });
         }
-        server
     }
 
     fn wait_for_start(&mut self) {
@@ -268,6 +307,11 @@ impl Server {
             );
             self.wait_a_moment();
         }
+    }
+
+    /// Replaces a file beside the script.
+    pub fn write_file(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.join(name), text).expect("a file");
     }
 
     /// Replaces the text of the script or of the route blocks; what a reload reads.
@@ -403,7 +447,7 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     if s.engine == "python" {
         c.push_str(&format!("loadmodule \"app_python3.so\"\nmodparam(\"app_python3\", \"load\", \"{d}/route.py\")\ncfgengine \"python\"\n"));
     }
-    c.push_str(&s.cfg);
+    c.push_str(&s.cfg.replace("{dir}", &d.to_string()));
     if s.engine == "native" {
         c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
     }

@@ -190,10 +190,11 @@ fn set_param(
         }
     }
     if !matched {
-        let known = p
-            .modules
-            .iter()
-            .any(|n| available.iter().any(|(a, make)| a == n || make().answers_to(n)));
+        let known = p.modules.iter().any(|n| {
+            available
+                .iter()
+                .any(|(a, make)| a == n || make().answers_to(n))
+        });
         let help = if known {
             Some(format!(
                 "add loadmodule \"{}.so\" above",

@@ -140,7 +140,10 @@ impl Script {
     pub fn run(&self, text: &[u8], name: &str, ctx: &mut Ctx) -> Outcome {
         self.guarded(ctx, || {
             let run = attribute(self.generation.as_ref()?, c"run")?;
-            call_object(&run, [make_bytes(text)?, make_str(name.as_bytes())?].into_iter())?;
+            call_object(
+                &run,
+                [make_bytes(text)?, make_str(name.as_bytes())?].into_iter(),
+            )?;
             Some(Outcome::Return(1))
         })
     }
@@ -173,10 +176,12 @@ impl Script {
         let p = library::python();
         match raised {
             Some(r) if r.is(p.system_exit()) => Outcome::Exit,
-            Some(r) if memory::refused() && r.is(p.memory_error()) => Outcome::OutOfBudget(format!(
-                "it used more than {} MB of memory (memory_limit): ",
-                self.limits.memory >> 20
-            )),
+            Some(r) if memory::refused() && r.is(p.memory_error()) => {
+                Outcome::OutOfBudget(format!(
+                    "it used more than {} MB of memory (memory_limit): ",
+                    self.limits.memory >> 20
+                ))
+            }
             _ => Outcome::Failed(String::new()),
         }
     }
@@ -294,7 +299,13 @@ fn arguments(boot: &Boot, source: &Source, start: &Start<'_>) -> Option<[Ref; 4]
         .iter()
         .map(|(prefix, f)| {
             let names = [make_str(prefix.as_bytes())?, make_str(f.name.as_bytes())?];
-            value::make_tuple(names.into_iter().chain([export::export(f)?]).collect::<Vec<_>>().into_iter())
+            value::make_tuple(
+                names
+                    .into_iter()
+                    .chain([export::export(f)?])
+                    .collect::<Vec<_>>()
+                    .into_iter(),
+            )
         })
         .collect::<Option<Vec<_>>>()?;
     Some([

@@ -170,6 +170,9 @@ mod tests {
         .expect("one opens");
         assert_eq!(found.library, "libpython3.9.so.1.0");
         assert_eq!(found.program, None);
-        assert!(seen.contains(&"libpython3.14.so.1.0".to_string()), "{seen:?}");
+        assert!(
+            seen.contains(&"libpython3.14.so.1.0".to_string()),
+            "{seen:?}"
+        );
     }
 }

@@ -15,12 +15,11 @@ use std::ptr;
 use std::sync::OnceLock;
 
 /// What is run before any script.
-const BOOTSTRAP: &CStr = match CStr::from_bytes_with_nul(
-    concat!(include_str!("../bootstrap.py"), "\0").as_bytes(),
-) {
-    Ok(text) => text,
-    Err(_) => panic!("the text has a zero"),
-};
+const BOOTSTRAP: &CStr =
+    match CStr::from_bytes_with_nul(concat!(include_str!("../bootstrap.py"), "\0").as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("the text has a zero"),
+    };
 
 /// Python's name for a text of statements.
 const FILE_INPUT: c_int = 257;
@@ -199,7 +198,11 @@ fn bootstrap(p: &Python) -> Option<Boot> {
             set(&native, name, &export::builtin(name, f, None)?)?;
         }
         let names = Ref::owned((p.f.PyDict_New)())?;
-        set(&names, "__builtins__", &Ref::more((p.f.PyEval_GetBuiltins)()))?;
+        set(
+            &names,
+            "__builtins__",
+            &Ref::more((p.f.PyEval_GetBuiltins)()),
+        )?;
         set(&names, "__name__", &make_str(b"olelo")?)?;
         set(&names, "native", &native)?;
         let code = Ref::owned((p.f.Py_CompileString)(
@@ -232,8 +235,7 @@ fn bootstrap(p: &Python) -> Option<Boot> {
 pub fn set(dict: &Ref, name: &str, value: &Ref) -> Option<()> {
     let name = CString::new(name).ok()?;
     // SAFETY: both are alive; the dict takes a reference of its own.
-    let done =
-        unsafe { (python().f.PyDict_SetItemString)(dict.get(), name.as_ptr(), value.get()) };
+    let done = unsafe { (python().f.PyDict_SetItemString)(dict.get(), name.as_ptr(), value.get()) };
     (done == 0).then_some(())
 }
 

@@ -163,14 +163,16 @@ static PYTHON: OnceLock<Python> = OnceLock::new();
 
 /// The library, once [`open`] has found it.
 pub fn python() -> &'static Python {
-    PYTHON.get().expect("nothing of Python is used before open()")
+    PYTHON
+        .get()
+        .expect("nothing of Python is used before open()")
 }
 
 /// Opens the library at this path or of this name. The error says why it can't be used.
 pub fn open(path: &str) -> Result<(), String> {
     // SAFETY: Python's library runs no code of its own when opened.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }
-        .map_err(|e| e.to_string())?;
+    let library =
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.map_err(|e| e.to_string())?;
     usable(&version_of(&library)?)?;
     let f = Functions::find(&library).map_err(|e| e.to_string())?;
     let variable = |name: &CStr| {

@@ -57,8 +57,12 @@ pub unsafe extern "C" fn on_interrupt(_: Obj, _: *const Obj, _: isize) -> Obj {
     ptr::null_mut()
 }
 
-unsafe extern "C" fn on_event(_: Obj, _: *mut c_void, _: c_int, _: Obj) -> c_int {
-    if !is_over() {
+/// Events that happen while code goes on: a call, a line, an instruction. At the others an error is on
+/// its way, and one raised there would take its place and its traceback.
+const GOES_ON: [c_int; 3] = [0, 2, 7];
+
+unsafe extern "C" fn on_event(_: Obj, _: *mut c_void, what: c_int, _: Obj) -> c_int {
+    if !is_over() || !GOES_ON.contains(&what) {
         return 0;
     }
     raise_stopped();

@@ -120,11 +120,7 @@ unsafe fn take_int(obj: Obj) -> Result<Val<'static>, String> {
 }
 
 /// The bytes of a `str` or `bytes`.
-unsafe fn take_bytes<'a>(
-    obj: Obj,
-    is_str: bool,
-    kept: &mut Vec<Ref>,
-) -> Result<&'a [u8], String> {
+unsafe fn take_bytes<'a>(obj: Obj, is_str: bool, kept: &mut Vec<Ref>) -> Result<&'a [u8], String> {
     let p = python();
     // SAFETY: `obj` is of the type that `is_str` says. The text of a `str` belongs to it, and that
     // of an encoded one to the object put into `kept`: both outlive `'a`, as `take` demands.
@@ -169,7 +165,10 @@ unsafe fn take_other(obj: Obj, flags: c_ulong, deeper: u32) -> Result<Val<'stati
             None => Err(format!("it is nested more than {DEEPEST} deep")),
             Some(deeper) if flags & (LIST | TUPLE) != 0 => take_list(obj, deeper).map(Val::List),
             Some(deeper) if flags & DICT != 0 => take_dict(obj, deeper).map(Val::Dict),
-            Some(_) => Err(format!("a value of type {} is none of KSR's", type_name(obj))),
+            Some(_) => Err(format!(
+                "a value of type {} is none of KSR's",
+                type_name(obj)
+            )),
         }
     }
 }
