@@ -1,7 +1,7 @@
 //! The shipped routing in Lua and in the native language is one behaviour: the same traffic gives
 //! the same messages on the wire.
 
-use crate::{shipped, shipped_natively};
+use crate::{shipped, shipped_in_python, shipped_natively};
 use olelo_sip::Message;
 use olelo_tests::{Phone, Setup, Transport, free_port, text};
 use regex::Regex;
@@ -175,18 +175,27 @@ fn traffic(setup: Setup, options: &[&str]) -> Vec<String> {
 
 #[test]
 fn lua_and_native_routing_say_the_same_on_the_wire() {
+    agree(shipped, shipped_natively);
+}
+
+#[test]
+fn lua_and_python_routing_say_the_same_on_the_wire() {
+    agree(shipped, shipped_in_python);
+}
+
+fn agree(one: fn() -> Setup, other: fn() -> Setup) {
     for options in [
         &[][..],
         &["-A", "WITH_NAT"],
         &["-A", "WITH_AUTH"],
         &["-A", "WITH_ANTIFLOOD"],
     ] {
-        let lua = traffic(shipped(), options);
-        let native = traffic(shipped_natively(), options);
-        assert!(lua.len() > 20, "{options:?}: only {} messages", lua.len());
-        for (l, n) in lua.iter().zip(&native) {
+        let one = traffic(one(), options);
+        let other = traffic(other(), options);
+        assert!(one.len() > 20, "{options:?}: only {} messages", one.len());
+        for (l, n) in one.iter().zip(&other) {
             assert_eq!(l, n, "with {options:?}");
         }
-        assert_eq!(lua.len(), native.len());
+        assert_eq!(one.len(), other.len());
     }
 }

@@ -24,6 +24,8 @@ mod native_values;
 mod pseudo_variables;
 mod python;
 mod python_budget;
+mod python_packages;
+mod python_reload;
 mod register;
 mod reload;
 mod script_budget;
@@ -33,6 +35,11 @@ mod survival;
 /// A server with the shipped script, as an operator has it.
 fn shipped() -> olelo_tests::Setup {
     olelo_tests::Setup::lua(include_str!("../../etc/olelo.lua")).cfg(PARAMETERS)
+}
+
+/// The same in Python.
+fn shipped_in_python() -> olelo_tests::Setup {
+    olelo_tests::Setup::python(include_str!("../../etc/olelo.py")).cfg(PARAMETERS)
 }
 
 /// The same in the native language.

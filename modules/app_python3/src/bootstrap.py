@@ -246,6 +246,7 @@ class Generation:
         self.object = None
         sys.modules[self.module.__name__] = self.module
         for file, text in files:
+            file = os.path.abspath(file)
             self.module.__file__ = file
             run(self.module.__dict__, file, text)
         self.begin(settings)

@@ -47,6 +47,11 @@ pub fn this_is_the_worker() {
     IS_WORKER.set(true);
 }
 
+/// The source; `None` as well at the very end of the process.
+fn source() -> Option<Rc<Source>> {
+    SOURCE.try_with(|s| s.borrow().clone()).ok().flatten()
+}
+
 /// Answers imports from this source from now on; returns the one before.
 pub fn import_from(source: Option<Rc<Source>>) -> Option<Rc<Source>> {
     SOURCE.replace(source)
@@ -149,8 +154,7 @@ pub fn raise(text: &str) -> Obj {
 pub unsafe extern "C" fn import_file(_: Obj, args: *const Obj, n: isize) -> Obj {
     // SAFETY: Python gives `n` live objects.
     let path = unsafe { first_text(args, n) };
-    let source = SOURCE.with_borrow(Clone::clone);
-    let text = path.and_then(|p| source?.import(&p).ok());
+    let text = path.and_then(|p| source()?.import(&p).ok());
     match text {
         Some(t) => make_bytes(&t),
         None => make(&Val::Null),
@@ -165,8 +169,7 @@ pub unsafe extern "C" fn import_file(_: Obj, args: *const Obj, n: isize) -> Obj 
 pub unsafe extern "C" fn is_held(_: Obj, args: *const Obj, n: isize) -> Obj {
     // SAFETY: Python gives `n` live objects.
     let path = unsafe { first_text(args, n) };
-    let source = SOURCE.with_borrow(Clone::clone);
-    let held = path.is_some_and(|p| source.is_some_and(|s| s.holds(&p)));
+    let held = path.is_some_and(|p| source().is_some_and(|s| s.holds(&p)));
     make(&Val::Bool(held)).map_or(ptr::null_mut(), Ref::give)
 }
 
