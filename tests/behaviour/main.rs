@@ -28,7 +28,6 @@ mod python_packages;
 mod python_reload;
 mod register;
 mod reload;
-mod script_budget;
 mod stateless;
 mod survival;
 

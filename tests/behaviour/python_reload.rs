@@ -1,7 +1,6 @@
 //! A reload of a Python script, and of the modules beside it, is a fresh start or nothing.
 
 use crate::python::reason;
-use crate::reload::reloads_under_traffic;
 use olelo_ipc::Value;
 use olelo_tests::{Phone, Server, Setup, field};
 
@@ -10,12 +9,6 @@ fn script(version: &str) -> String {
         "import KSR\nhalf = '{version}'\ndef ksr_request_route(msg):\n    KSR.sl.sl_send_reply(200, 'v{version}' + half)\n# {}\n",
         "padding ".repeat(200)
     )
-}
-
-#[test]
-fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
-    let server = Setup::python(&script("1")).children(2).start();
-    reloads_under_traffic(&server, "app_python.reload", script);
 }
 
 /// Counts its messages, in the script and in a module beside it that a package imports.
@@ -177,16 +170,6 @@ fn what_a_script_changed_in_python_is_as_before_after_a_reload() {
     );
     server.call("app_python.reload", &[]);
     assert_eq!(reason(&server), "OPTIONS False");
-}
-
-#[test]
-fn an_older_generation_can_be_brought_back() {
-    let server = Setup::python(&script("1")).start();
-    server.write_script(&script("2"));
-    server.call("app_python.reload", &[]);
-    assert_eq!(reason(&server), "v22");
-    server.call("cfg.rollback", &[]);
-    assert_eq!(reason(&server), "v11");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A server of the test's own.
 
+use crate::language::{LUA, Language, PYTHON};
 use crate::{PATIENCE, unique};
 use olelo_ipc::Value;
 use olelo_ipc::binrpc::{self, Body, Packet};
@@ -42,53 +43,53 @@ const MODULES: &[&str] = &[
 
 /// What a server is started with.
 pub struct Setup {
-    engine: &'static str,
+    /// `None` for the native language.
+    language: Option<Language>,
     script: String,
     cfg: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
+    files: Vec<(String, String)>,
     children: usize,
     shm_mb: usize,
     stderr: Option<Stdio>,
-    files: Vec<(String, String)>,
 }
 
 impl Setup {
     /// A server with this Lua script.
     pub fn lua(script: &str) -> Setup {
-        Setup::new("lua", script)
+        Setup::script(LUA, script)
+    }
+
+    /// A server with this script.
+    pub fn script(language: Language, script: &str) -> Setup {
+        Setup::new(Some(language), script)
     }
 
     /// A server with this Python script.
     pub fn python(script: &str) -> Setup {
-        Setup::new("python", script)
+        Setup::script(PYTHON, script)
     }
 
     /// A server with these route blocks.
     pub fn native(routes: &str) -> Setup {
-        Setup::new("native", routes)
+        Setup::new(None, routes)
     }
 
-    fn new(engine: &'static str, script: &str) -> Setup {
+    fn new(language: Option<Language>, script: &str) -> Setup {
         Setup {
-            engine,
+            language,
             script: script.to_string(),
             cfg: String::new(),
             args: Vec::new(),
             env: Vec::new(),
             modules: MODULES.iter().map(|m| m.to_string()).collect(),
+            files: Vec::new(),
             children: 2,
             shm_mb: 64,
             stderr: None,
-            files: Vec::new(),
         }
-    }
-
-    /// A file beside the script.
-    pub fn file(mut self, name: &str, text: &str) -> Setup {
-        self.files.push((name.to_string(), text.to_string()));
-        self
     }
 
     /// More lines of configuration, after the modules are loaded. `{dir}` is the scratch directory.
@@ -107,6 +108,12 @@ impl Setup {
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// A file beside the script.
+    pub fn file(mut self, name: &str, text: &str) -> Setup {
+        self.files.push((name.to_string(), text.to_string()));
         self
     }
 
@@ -193,11 +200,7 @@ impl Server {
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-        let script = dir.join(match s.engine {
-            "lua" => "route.lua",
-            "python" => "route.py",
-            _ => "routes.cfg",
-        });
+        let script = dir.join(s.language.map_or("routes.cfg".into(), |l| l.file()));
         std::fs::write(&script, &s.script).expect("the script");
         for (name, text) in &s.files {
             let path = dir.join(name);
@@ -441,14 +444,16 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     c.push_str(&format!(
         "modparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\n"
     ));
-    if s.engine == "lua" {
-        c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
-    }
-    if s.engine == "python" {
-        c.push_str(&format!("loadmodule \"app_python3.so\"\nmodparam(\"app_python3\", \"load\", \"{d}/route.py\")\ncfgengine \"python\"\n"));
+    if let Some(l) = s.language {
+        c.push_str(&format!(
+            "loadmodule \"{0}.so\"\nmodparam(\"{0}\", \"load\", \"{d}/{1}\")\ncfgengine \"{2}\"\n",
+            l.module,
+            l.file(),
+            l.engine
+        ));
     }
     c.push_str(&s.cfg.replace("{dir}", &d.to_string()));
-    if s.engine == "native" {
+    if s.language.is_none() {
         c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
     }
     c

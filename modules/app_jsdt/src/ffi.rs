@@ -169,11 +169,7 @@ impl State {
 
     /// Runs a script of the generation: a module, if it says so.
     pub fn load(&self, text: &[u8], path: &str, ctx: &mut Ctx) -> Outcome {
-        let is_module = path.ends_with(".mjs") || {
-            let text = terminated(text);
-            // SAFETY: the text ends with a zero, which its length leaves out.
-            unsafe { qjs::JS_DetectModule(text.as_ptr().cast(), (text.len() - 1) as _) }
-        };
+        let is_module = path.ends_with(".mjs") || has_module_syntax(text);
         if !is_module {
             return self.run(text, path, ctx);
         }
@@ -342,6 +338,18 @@ impl Drop for State {
     }
 }
 
+/// Whether a line of it begins as only lines of modules do.
+fn has_module_syntax(text: &[u8]) -> bool {
+    text.split(|b| *b == b'\n').any(|line| {
+        let line = line.trim_ascii_start();
+        [&b"import"[..], b"export"].iter().any(|word| {
+            line.strip_prefix(*word)
+                .and_then(|rest| rest.first())
+                .is_some_and(|next| matches!(next, b' ' | b'\t' | b'{' | b'*' | b'"' | b'\''))
+        })
+    })
+}
+
 /// The text with the zero at its end that the parser wants.
 fn terminated(text: &[u8]) -> Vec<u8> {
     let mut t = Vec::with_capacity(text.len() + 1);
@@ -422,4 +430,23 @@ fn run_export(l: *mut qjs::JSContext, f: &Function, argv: &[qjs::JSValue]) -> Ra
 /// The text of an error, for messages.
 pub(crate) fn lossy(l: *mut qjs::JSContext, v: &Owned) -> String {
     text_of(l, v.raw()).map_or_else(String::new, |t| String::from_utf8_lossy(&t).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_told_from_a_script_by_its_lines() {
+        for (text, want) in [
+            ("import x from 'y';", true),
+            ("var a;\n  export function f() {}", true),
+            ("export{a};", true),
+            ("import(\"x\");", false),
+            ("importance = 1;\nexports.x = 1;", false),
+            ("// import x", false),
+        ] {
+            assert_eq!(has_module_syntax(text.as_bytes()), want, "{text}");
+        }
+    }
 }

@@ -124,7 +124,7 @@ impl Language for Python {
     fn functions() -> Vec<Function> {
         let one = |c: &mut Ctx, n: &str| call_function::<Python>(c, n, &[]);
         let two = |c: &mut Ctx, n: &str, a: &str| call_function::<Python>(c, n, &[a]);
-        vec![
+        let of_python = [
             function("exec", one)
                 .cfg("python_exec")
                 .cfg("app_python3s_exec")
@@ -138,7 +138,11 @@ impl Language for Python {
                 .cfg("app_python3s_exec")
                 .args(["method", "arg"])
                 .doc("Calls a method or function of the Python script with the message and a string."),
-        ]
+        ];
+        olelo_script::functions::<Self>()
+            .into_iter()
+            .chain(of_python)
+            .collect()
     }
 
     fn route_missing(source: &Source, route: &str) -> String {

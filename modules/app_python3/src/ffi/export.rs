@@ -6,11 +6,11 @@
 //! `SystemExit`; a script that catches it is ended at its next call.
 
 use super::library::{FastCall, METH_FASTCALL, MethodDef, Obj, python};
-use super::value::{Ref, make, make_bytes, make_str, take};
+use super::value::{Ref, Unfit, make, make_bytes, make_str, take, type_name};
 use olelo_core::route::engine::Source;
 use olelo_core::route::function::Function;
 use olelo_core::route::value::Val;
-use olelo_script::call::{self, Ran};
+use olelo_script::call::{self, MOST_ARGS, Ran};
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::ptr;
@@ -117,12 +117,19 @@ unsafe extern "C" fn call_export(capsule: Obj, args: *const Obj, n: isize) -> Ob
                 f.full_name()
             ));
         }
+        if n as usize > MOST_ARGS {
+            return raise(&call::too_many(f, n as usize));
+        }
         let mut kept = Vec::new();
-        let mut vals: smallvec::SmallVec<[Val<'_>; 6]> = smallvec::SmallVec::new();
-        for i in 0..n {
-            match take(*args.offset(i), &mut kept) {
+        let mut vals: smallvec::SmallVec<[Val<'_>; MOST_ARGS]> = smallvec::SmallVec::new();
+        for i in 0..n as usize {
+            let arg = *args.add(i);
+            match take(arg, &mut kept) {
                 Ok(v) => vals.push(v),
-                Err(e) => return raise(&format!("{}: argument {}: {e}", f.signature(), i + 1)),
+                Err(Unfit::Type) => return raise(&call::unfit(f, i, &type_name(arg))),
+                Err(Unfit::Value(why)) => {
+                    return raise(&format!("{}: argument {}: {why}", f.signature(), i + 1));
+                }
             }
         }
         match call::export(f, &vals) {

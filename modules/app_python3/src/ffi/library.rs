@@ -125,7 +125,6 @@ functions! {
     PyBytes_FromStringAndSize(*const c_char, isize) -> Obj;
     PyList_New(isize) -> Obj;
     PyList_SetItem(Obj, isize, Obj) -> c_int;
-    PySequence_Size(Obj) -> isize;
     PySequence_GetItem(Obj, isize) -> Obj;
     PyTuple_New(isize) -> Obj;
     PyTuple_SetItem(Obj, isize, Obj) -> c_int;
@@ -133,7 +132,6 @@ functions! {
     PyDict_SetItem(Obj, Obj, Obj) -> c_int;
     PyDict_SetItemString(Obj, *const c_char, Obj) -> c_int;
     PyDict_GetItemString(Obj, *const c_char) -> Obj;
-    PyDict_Next(Obj, *mut isize, *mut Obj, *mut Obj) -> c_int;
 }
 
 /// The open library.

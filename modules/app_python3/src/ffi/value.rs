@@ -2,23 +2,26 @@
 //!
 //! KEMI's strings are bytes. Scripts see them as `str`, decoded as UTF-8 with Python's
 //! `surrogateescape`, and may give back `str`, encoded the same way, or `bytes`: any bytes survive the
-//! way there and back. Arguments borrow from Python's objects, which the calling frame keeps alive;
-//! what is inside a list or dict is copied, since a script called meanwhile may change those.
+//! way there and back. Arguments borrow from Python's objects, which the calling frame keeps alive.
+//! No function takes a list or dict; some return one.
 
 use super::library::{Obj, python};
 use olelo_core::route::value::Val;
 use std::ffi::{c_int, c_ulong};
 use std::ptr;
 
-/// Deepest nesting of lists and dicts.
-const DEEPEST: u32 = 32;
-
 const LONG: c_ulong = 1 << 24;
-const LIST: c_ulong = 1 << 25;
-const TUPLE: c_ulong = 1 << 26;
 const BYTES: c_ulong = 1 << 27;
 const STR: c_ulong = 1 << 28;
-const DICT: c_ulong = 1 << 29;
+
+/// Why an object is no value.
+#[derive(Debug)]
+pub enum Unfit {
+    /// Its type crosses no border.
+    Type,
+    /// It is of a type that does, but can't be read; why.
+    Value(&'static str),
+}
 
 /// A reference to an object, given back when dropped: only while this thread has Python's lock.
 pub struct Ref(Obj);
@@ -87,7 +90,7 @@ pub fn layout_is_known() -> bool {
 ///
 /// # Safety
 /// `obj` is a live object that outlives `'a`, as does `kept`; this thread has Python's lock.
-pub unsafe fn take<'a>(obj: Obj, kept: &mut Vec<Ref>) -> Result<Val<'a>, String> {
+pub unsafe fn take<'a>(obj: Obj, kept: &mut Vec<Ref>) -> Result<Val<'a>, Unfit> {
     let p = python();
     if obj == p.none {
         return Ok(Val::Null);
@@ -103,24 +106,24 @@ pub unsafe fn take<'a>(obj: Obj, kept: &mut Vec<Ref>) -> Result<Val<'a>, String>
         } else if flags & (STR | BYTES) != 0 {
             take_bytes(obj, flags & STR != 0, kept).map(Val::bytes)
         } else {
-            take_other(obj, flags, DEEPEST)
+            Err(Unfit::Type)
         }
     }
 }
 
-unsafe fn take_int(obj: Obj) -> Result<Val<'static>, String> {
+unsafe fn take_int(obj: Obj) -> Result<Val<'static>, Unfit> {
     let mut overflow: c_int = 0;
     // SAFETY: `obj` is an int, so this can't fail but by overflow, which it reports.
     let i = unsafe { (python().f.PyLong_AsLongLongAndOverflow)(obj, &mut overflow) };
     if overflow == 0 {
         Ok(Val::Int(i))
     } else {
-        Err("the integer has more than 64 bits".into())
+        Err(Unfit::Value("the integer has more than 64 bits"))
     }
 }
 
 /// The bytes of a `str` or `bytes`.
-unsafe fn take_bytes<'a>(obj: Obj, is_str: bool, kept: &mut Vec<Ref>) -> Result<&'a [u8], String> {
+unsafe fn take_bytes<'a>(obj: Obj, is_str: bool, kept: &mut Vec<Ref>) -> Result<&'a [u8], Unfit> {
     let p = python();
     // SAFETY: `obj` is of the type that `is_str` says. The text of a `str` belongs to it, and that
     // of an encoded one to the object put into `kept`: both outlive `'a`, as `take` demands.
@@ -143,7 +146,7 @@ unsafe fn take_bytes<'a>(obj: Obj, is_str: bool, kept: &mut Vec<Ref>) -> Result<
             );
             let Some(encoded) = Ref::owned(encoded) else {
                 (p.f.PyErr_Clear)();
-                return Err("the str can't be encoded".into());
+                return Err(Unfit::Value("the str can't be encoded"));
             };
             holder = encoded.get();
             kept.push(encoded);
@@ -151,74 +154,10 @@ unsafe fn take_bytes<'a>(obj: Obj, is_str: bool, kept: &mut Vec<Ref>) -> Result<
         let mut text = ptr::null_mut();
         if (p.f.PyBytes_AsStringAndSize)(holder, &mut text, &mut len) != 0 {
             (p.f.PyErr_Clear)();
-            return Err("the bytes can't be read".into());
+            return Err(Unfit::Value("the bytes can't be read"));
         }
         Ok(std::slice::from_raw_parts(text.cast(), len as usize))
     }
-}
-
-/// A list, tuple or dict, copied.
-unsafe fn take_other(obj: Obj, flags: c_ulong, deeper: u32) -> Result<Val<'static>, String> {
-    // SAFETY: as `take` demands.
-    unsafe {
-        match deeper.checked_sub(1) {
-            None => Err(format!("it is nested more than {DEEPEST} deep")),
-            Some(deeper) if flags & (LIST | TUPLE) != 0 => take_list(obj, deeper).map(Val::List),
-            Some(deeper) if flags & DICT != 0 => take_dict(obj, deeper).map(Val::Dict),
-            Some(_) => Err(format!(
-                "a value of type {} is none of KSR's",
-                type_name(obj)
-            )),
-        }
-    }
-}
-
-unsafe fn take_inner(obj: Obj, deeper: u32) -> Result<Val<'static>, String> {
-    let mut kept = Vec::new();
-    // SAFETY: as `take` demands; the value is copied before `kept` goes.
-    unsafe {
-        let flags = (python().f.PyType_GetFlags)(type_of(obj));
-        if flags & (LIST | TUPLE | DICT) != 0 {
-            take_other(obj, flags, deeper)
-        } else {
-            take(obj, &mut kept).map(Val::into_owned)
-        }
-    }
-}
-
-unsafe fn take_list(obj: Obj, deeper: u32) -> Result<Vec<Val<'static>>, String> {
-    let p = python();
-    // SAFETY: `obj` is a list or tuple; the items are references of ours while they are read.
-    unsafe {
-        let n = (p.f.PySequence_Size)(obj).max(0);
-        (0..n)
-            .map(|i| match Ref::owned((p.f.PySequence_GetItem)(obj, i)) {
-                Some(item) => take_inner(item.get(), deeper),
-                None => {
-                    (p.f.PyErr_Clear)();
-                    Err("the list changed".into())
-                }
-            })
-            .collect()
-    }
-}
-
-unsafe fn take_dict(obj: Obj, deeper: u32) -> Result<Vec<(String, Val<'static>)>, String> {
-    let p = python();
-    let (mut at, mut key, mut value) = (0isize, ptr::null_mut(), ptr::null_mut());
-    let mut fields = Vec::new();
-    // SAFETY: `obj` is a dict; key and value are alive until it changes, which nothing here does.
-    unsafe {
-        while (p.f.PyDict_Next)(obj, &mut at, &mut key, &mut value) != 0 {
-            let name = match take_inner(key, 0)? {
-                Val::Str(s) => String::from_utf8_lossy(&s).into_owned(),
-                Val::Int(i) => i.to_string(),
-                _ => return Err("a key of the dict is no str".into()),
-            };
-            fields.push((name, take_inner(value, deeper)?));
-        }
-    }
-    Ok(fields)
 }
 
 /// Makes an object; `None` where Python raised an error (memory).
@@ -301,7 +240,11 @@ pub fn text_of(obj: &Ref) -> Option<String> {
     }
 }
 
-fn type_name(obj: Obj) -> String {
+/// The name of an object's type.
+///
+/// # Safety
+/// `obj` is a live object.
+pub unsafe fn type_name(obj: Obj) -> String {
     let p = python();
     // SAFETY: a type is a live object as long as its instance.
     let name = unsafe {
