@@ -65,10 +65,11 @@ pub fn load_modules(
     let mut modules = core;
     for l in &tree.modules {
         let name = l.short_name();
-        if modules.iter().any(|m| m.name == name) {
+        if modules.iter().any(|m| m.answers_to(name)) {
             continue;
         }
-        match available.iter().find(|(n, _)| *n == name) {
+        let by_alias = || available.iter().find(|(_, make)| make().answers_to(name));
+        match available.iter().find(|(n, _)| *n == name).or_else(by_alias) {
             Some((_, make)) => modules.push(make()),
             None => errors.push(missing(l, available)),
         }
@@ -96,7 +97,7 @@ pub fn load_modules(
         // A module that can't be loaded is reported where it is loaded, not once per parameter.
         let reported = |n: &String| {
             tree.modules.iter().any(|l| l.short_name() == n.as_str())
-                && !available.iter().any(|(a, _)| a == n)
+                && !modules.iter().any(|m| m.answers_to(n))
         };
         if !p.modules.iter().any(reported) {
             set_param(p, &modules, available, &mut errors);
@@ -164,7 +165,7 @@ fn set_param(
     };
     let mut matched = false;
     for name in &p.modules {
-        let Some(m) = modules.iter().find(|m| m.name == name.as_str()) else {
+        let Some(m) = modules.iter().find(|m| m.answers_to(name)) else {
             continue;
         };
         matched = true;
@@ -189,10 +190,11 @@ fn set_param(
         }
     }
     if !matched {
-        let known = p
-            .modules
-            .iter()
-            .any(|n| available.iter().any(|(a, _)| a == n));
+        let known = p.modules.iter().any(|n| {
+            available
+                .iter()
+                .any(|(a, make)| a == n || make().answers_to(n))
+        });
         let help = if known {
             Some(format!(
                 "add loadmodule \"{}.so\" above",

@@ -9,6 +9,7 @@ use crate::ffi::Machine;
 use olelo_core::route::ctx::{Ctx, End};
 use olelo_core::route::engine::Outcome;
 use olelo_core::route::function::{AnyVal, Function, function};
+use olelo_core::route::value::Val;
 use olelo_script::Limits;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -94,6 +95,18 @@ fn exports() -> Vec<(&'static str, &'static Function)> {
         function("add", |_: &mut Ctx, a: i64, b: i64| a + b),
         function("same", |_: &mut Ctx, v: AnyVal<'_>| {
             v.0.clone().into_owned()
+        }),
+        function("list", |_: &mut Ctx| {
+            Val::List(vec![
+                Val::Int(1),
+                Val::text("two"),
+                Val::List(vec![Val::Int(3)]),
+                Val::Null,
+            ])
+        }),
+        function("table", |_: &mut Ctx| {
+            let deep = Val::Dict(vec![("x".into(), Val::text("y"))]);
+            Val::Dict(vec![("one".into(), Val::Int(1)), ("deep".into(), deep)])
         }),
         function("upper", |_: &mut Ctx, s: &[u8]| s.to_ascii_uppercase()),
         function("exit", |c: &mut Ctx| c.end = End::Exit),
