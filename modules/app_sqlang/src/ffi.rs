@@ -22,7 +22,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-/// Arrays and tables nested deeper than this don't cross the border.
+/// Arrays and tables nested deeper than this become null.
 const DEEPEST: u32 = 16;
 
 /// Reads what a script imports.

@@ -96,23 +96,15 @@ fn exports() -> Vec<(&'static str, &'static Function)> {
         function("same", |_: &mut Ctx, v: AnyVal<'_>| {
             v.0.clone().into_owned()
         }),
-        function("list", |_: &mut Ctx| {
-            Val::List(vec![
-                Val::Int(1),
-                Val::text("two"),
-                Val::List(vec![Val::Int(3)]),
-                Val::Null,
-            ])
-        }),
-        function("table", |_: &mut Ctx| {
-            let deep = Val::Dict(vec![("x".into(), Val::text("y"))]);
-            Val::Dict(vec![("one".into(), Val::Int(1)), ("deep".into(), deep)])
-        }),
         function("upper", |_: &mut Ctx, s: &[u8]| s.to_ascii_uppercase()),
         function("exit", |c: &mut Ctx| c.end = End::Exit),
         function("drop", |c: &mut Ctx| c.end = End::Drop),
         function("panics", |_: &mut Ctx| -> i64 { panic!("as wanted") }),
         function("nested", nested),
+        function("list", |_: &mut Ctx| list()),
+        function("dict", |_: &mut Ctx| {
+            Val::Dict(vec![("one".into(), Val::Int(1)), ("list".into(), list())])
+        }),
         function(
             "six",
             |_: &mut Ctx, a: i64, b: i64, c: i64, d: i64, e: i64, f: i64| a + b + c + d + e + f,
@@ -123,6 +115,11 @@ fn exports() -> Vec<(&'static str, &'static Function)> {
         ("test", &*Box::leak(Box::new(f)))
     });
     all.collect()
+}
+
+fn list() -> Val<'static> {
+    let inner = Val::List(vec![Val::Bool(true)]);
+    Val::List(vec![Val::Int(1), Val::text("two"), inner, Val::Null])
 }
 
 /// Calls a function of the same script, as `KSR.app_sqlang.run` does: 1 returned, 2 exit, 3 failed, 4 out
