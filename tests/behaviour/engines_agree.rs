@@ -1,7 +1,7 @@
 //! The shipped routing in Lua and in the native language is one behaviour: the same traffic gives
 //! the same messages on the wire.
 
-use crate::{shipped, shipped_in_python, shipped_natively};
+use crate::{shipped, shipped_in_python, shipped_in_squirrel, shipped_natively};
 use olelo_sip::Message;
 use olelo_tests::{Phone, Setup, Transport, free_port, text};
 use regex::Regex;
@@ -179,8 +179,13 @@ fn lua_and_native_routing_say_the_same_on_the_wire() {
 }
 
 #[test]
-fn lua_and_python_routing_say_the_same_on_the_wire() {
-    agree(shipped, shipped_in_python);
+fn python_and_native_routing_say_the_same_on_the_wire() {
+    agree(shipped_in_python, shipped_natively);
+}
+
+#[test]
+fn squirrel_and_native_routing_say_the_same_on_the_wire() {
+    agree(shipped_in_squirrel, shipped_natively);
 }
 
 fn agree(one: fn() -> Setup, other: fn() -> Setup) {

@@ -112,7 +112,7 @@ impl Setup {
         self
     }
 
-    /// A file beside the script.
+    /// A file beside the script, or in a folder there.
     pub fn file(mut self, name: &str, text: &str) -> Setup {
         self.files.push((name.to_string(), text.to_string()));
         self
@@ -205,7 +205,7 @@ impl Server {
         std::fs::write(&script, &s.script).expect("the script");
         for (name, text) in &s.files {
             let path = dir.join(name);
-            std::fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             std::fs::write(path, text).expect("a file");
         }
         let cfg = dir.join("olelo.cfg");
