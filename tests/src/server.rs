@@ -2,6 +2,7 @@
 
 use crate::language::{LUA, Language, PYTHON};
 use crate::{PATIENCE, unique};
+use nix::fcntl::{FcntlArg, fcntl};
 use olelo_ipc::Value;
 use olelo_ipc::binrpc::{self, Body, Packet};
 use std::fs::File;
@@ -225,6 +226,10 @@ impl Server {
             .expect("olelo starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take();
+        if let Some(pipe) = &stderr {
+            // The server loses lines rather than wait for a reader that gets no CPU.
+            let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        }
         let sink = log.clone();
         std::thread::spawn(move || {
             let lines = stderr.map(|e| BufReader::new(e).split(b'\n'));

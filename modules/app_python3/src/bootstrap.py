@@ -27,19 +27,19 @@ BASE_PATH = list(sys.path)
 class Error(TypeError, RuntimeError):
     """A function of KSR was called wrongly, or failed."""
 
-    __module__ = "KSR"
+    __module__ = "Router"
 
 
 class Exit(SystemExit):
     """KSR.x.exit() or KSR.x.drop(): routing of the message is over."""
 
-    __module__ = "KSR"
+    __module__ = "Router"
 
 
 class Stopped(BaseException):
     """The script used up its time."""
 
-    __module__ = "KSR"
+    __module__ = "Router"
 
 
 # ---- KSR and Router
@@ -119,7 +119,6 @@ def make_ksr(exports):
     """A fresh `KSR`: what a script has changed in an older one is gone."""
     ksr = package("KSR")
     ksr.__version__ = 1002
-    ksr.Error = Error
     for prefix, name, function in exports:
         place = ksr
         if prefix:
@@ -137,6 +136,8 @@ def make_ksr(exports):
 
 def make_router(ksr):
     router = package("Router")
+    # Not under KSR, where all is functions.
+    router.Error, router.Exit, router.Stopped = Error, Exit, Stopped
     logger = under(router, "Logger")
     under(router, "Core")
     under(router, "Ranks").__dict__.update(RANKS)

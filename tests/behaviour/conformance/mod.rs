@@ -197,9 +197,8 @@ macro_rules! suite {
 suite! {
     lua: LUA_CASE;
     javascript: JAVASCRIPT_CASE;
-    squirrel: SQUIRREL_CASE;
     python: PYTHON_CASE;
-
+    squirrel: SQUIRREL_CASE;
 }
 
 fn start(case: &Case, time_limit: u32, children: usize) -> Server {

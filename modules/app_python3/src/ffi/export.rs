@@ -143,7 +143,7 @@ unsafe extern "C" fn call_export(capsule: Obj, args: *const Obj, n: isize) -> Ob
     }
 }
 
-/// Raises `KSR.Error` with this text: what a function returns to Python then.
+/// Raises `Router.Error` with this text: what a function returns to Python then.
 pub fn raise(text: &str) -> Obj {
     // SAFETY: the class lives as long as the process; Python takes references of its own.
     unsafe {
