@@ -263,9 +263,7 @@ fn read_tag(tag: &[u8]) -> Option<(Vec<u8>, u32, u64)> {
 }
 
 fn micros() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_micros() as u64)
+    olelo_core::timer::wall().as_micros() as u64
 }
 
 #[cfg(test)]

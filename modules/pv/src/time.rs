@@ -30,9 +30,7 @@ pub(crate) fn classes() -> Vec<PvClass> {
 
 /// Seconds and microseconds of now.
 fn now() -> (i64, u32) {
-    let d = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let d = olelo_core::timer::wall();
     (d.as_secs() as i64, d.subsec_micros())
 }
 

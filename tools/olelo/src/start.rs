@@ -151,7 +151,7 @@ fn check(
     config: CoreConfig,
     registry: olelo_core::route::registry::Registry,
 ) -> u8 {
-    let done = boot::prepare(&parsed.config, config, registry, true);
+    let done = boot::prepare(&parsed.config, config, registry, boot::Purpose::Check);
     let code = explain(parsed, done.err());
     show(o, parsed);
     if code == 0 && !o.json {
@@ -197,7 +197,7 @@ fn serve(
         sources: parsed.sources.clone(),
         ..Parsed::default()
     };
-    let prepared = boot::prepare(&parsed.config, config, registry, false);
+    let prepared = boot::prepare(&parsed.config, config, registry, boot::Purpose::Serve);
     let server = match prepared {
         Ok(s) => {
             explain(&mut found, None);
