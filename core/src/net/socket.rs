@@ -283,11 +283,7 @@ fn kind(proto: Proto, addr: SocketAddr) -> (Domain, Type, Protocol) {
 }
 
 /// Opens a socket; the address is the one it got.
-fn bind(
-    proto: Proto,
-    addr: SocketAddr,
-    tos: Option<u32>,
-) -> Result<(Socket, SocketAddr), String> {
+fn bind(proto: Proto, addr: SocketAddr, tos: Option<u32>) -> Result<(Socket, SocketAddr), String> {
     let what = format!("{}:{addr}", proto.name());
     let fail = |step: &str, e: std::io::Error| {
         let hint = match e.kind() {

@@ -16,7 +16,7 @@ use olelo_sip::build::{LocalRequest, local_request};
 use olelo_usrloc::{Contact, Record, store};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 static ENABLED: OnceLock<Words> = OnceLock::new();
 

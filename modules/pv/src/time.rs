@@ -7,7 +7,6 @@ use olelo_core::route::value::Val;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tz::TimeZone as TimeZoneRules;
 
 pub(crate) fn classes() -> Vec<PvClass> {

@@ -256,7 +256,7 @@ fn default_file() -> String {
 }
 
 /// `mod:param:type:value`, type `i` or `s`.
-fn modparam_line(p: &str) -> String {
+pub fn modparam_line(p: &str) -> String {
     let mut parts = p.splitn(4, ':');
     let mut next = || parts.next().unwrap_or("").to_string();
     let (module, name, kind, value) = (next(), next(), next(), next());
@@ -301,7 +301,7 @@ fn command() -> Command {
     let mut c = Command::new("olelo")
         .about("Olelo, a SIP server: runs kamailio.cfg and KEMI scripts (KSR.*), reloads without a gap, survives its workers")
         .after_help(
-            "Examples:\n  olelo -f etc/olelo.cfg -DD -E          run in the foreground, log to the terminal\n  olelo -c -f kamailio.cfg               check a configuration\n  olelo -f kamailio.cfg -P /run/olelo.pid -m 512 -u olelo -g olelo\n\nControl a running server with olctl or kamcmd.",
+            "Examples:\n  olelo -f etc/olelo.cfg -DD -E          run in the foreground, log to the terminal\n  olelo -c -f kamailio.cfg               check a configuration\n  olelo -f kamailio.cfg -P /run/olelo.pid -m 512 -u olelo -g olelo\n\nTest routing without a network: olelo test --help. Control a running server with olctl or kamcmd.",
         )
         .disable_version_flag(true)
         .arg(value("file", Some('f'), "FILE", "The configuration"))
