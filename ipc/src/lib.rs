@@ -2,6 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `budget` | the time an interpreter may use, and what it may not do to its process |
 //! | `process` | the process table in shared memory: who is who, what each is doing |
 //! | `wake` | waking a process that sleeps in a system call |
 //! | `signals` | fork, wait, signals of main and of children |
@@ -15,6 +16,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod binrpc;
+pub mod budget;
 pub mod jsonrpc;
 pub mod process;
 pub mod signals;

@@ -141,6 +141,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn on_interrupt(_: i32) {
     INTERRUPTED.store(true, Ordering::Relaxed);
+    crate::budget::on_interrupt();
 }
 
 /// Whether main has asked this process to stop what it is doing. An engine asks while it runs.

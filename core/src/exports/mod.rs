@@ -7,6 +7,7 @@ mod message;
 mod native_misc;
 mod native_send;
 mod native_uri;
+mod script;
 
 use crate::route::function::Function;
 use crate::route::module::Module;
@@ -36,6 +37,7 @@ pub fn module() -> Module {
         native_misc::functions(),
         native_send::functions(),
         native_uri::functions(),
+        script::functions(),
     ];
     let m = functions.into_iter().flatten().fold(m, Module::function);
     let m = crate::rpc::core_cmds::all()

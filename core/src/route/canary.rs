@@ -16,7 +16,7 @@ pub const TIME: Duration = Duration::from_secs(20);
 /// How long to wait for the one before to be gone.
 const TURN: Duration = Duration::from_secs(5);
 /// The longest answer.
-const LONGEST: u64 = 64 << 10;
+const LONGEST: u64 = 64 << 20;
 
 /// Its description in the process table; it is listed only while it runs.
 pub const NAME: &str = "canary";
@@ -33,10 +33,11 @@ pub(crate) fn reserve() {
     }
 }
 
+/// What the question had for an answer.
+pub(crate) type Answer = Result<Vec<u8>, String>;
+
 /// Runs `question` in a process of its own. `None` where that died of it or took too long.
-pub(crate) fn ask(
-    question: impl Fn() -> Result<(), String>,
-) -> Result<Option<Result<(), String>>, String> {
+pub(crate) fn ask(question: impl Fn() -> Answer) -> Result<Option<Answer>, String> {
     let (mut ours, theirs) = UnixStream::pair().map_err(|e| format!("can't make a canary: {e}"))?;
     let slot = slot();
     let me = std::process::id() as i32;
@@ -112,7 +113,7 @@ fn be(
     slot: Option<Slot>,
     parent: i32,
     mut theirs: UnixStream,
-    question: &impl Fn() -> Result<(), String>,
+    question: &impl Fn() -> Answer,
 ) -> ! {
     if let Some(s) = slot {
         olelo_mem::set_current_slot(s.slot());
@@ -121,20 +122,28 @@ fn be(
     if !signals::die_with(parent) {
         signals::exit_now(1);
     }
-    let answer = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(question)) {
-        Ok(Ok(())) => String::new(),
-        Ok(Err(e)) => format!("-{e}"),
-        Err(_) => "-the interpreter panicked while loading it".to_string(),
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(question))
+        .unwrap_or_else(|_| Err("the interpreter panicked while loading it".to_string()));
+    let (mark, text) = match answer {
+        Ok(bytes) => (DONE, bytes),
+        Err(e) => (REFUSED, e.into_bytes()),
     };
-    let _ = theirs.write_all(format!("done{answer}").as_bytes());
+    let _ = theirs.write_all(&[mark]);
+    let _ = theirs.write_all(&text);
+    let _ = theirs.write_all(&[END]);
     drop(theirs);
     signals::exit_now(0);
 }
 
-fn verdict(said: &[u8]) -> Option<Result<(), String>> {
-    let said = String::from_utf8_lossy(said);
-    match said.strip_prefix("done")? {
-        "" => Some(Ok(())),
-        e => Some(Err(e.trim_start_matches('-').to_string())),
+/// How an answer begins and ends: one that breaks off is none.
+const DONE: u8 = b'+';
+const REFUSED: u8 = b'-';
+const END: u8 = b'.';
+
+fn verdict(said: &[u8]) -> Option<Answer> {
+    match said {
+        [DONE, bytes @ .., END] => Some(Ok(bytes.to_vec())),
+        [REFUSED, text @ .., END] => Some(Err(String::from_utf8_lossy(text).into_owned())),
+        _ => None,
     }
 }

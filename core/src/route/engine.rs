@@ -5,6 +5,7 @@
 //! with a second source: a reload builds a fresh one.
 
 use super::ctx::Ctx;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::RwLock;
 
@@ -29,9 +30,16 @@ pub enum Outcome {
 
 /// An interpreter with one generation of routing code in it.
 pub trait Engine {
-    /// Calls the route `name` for the message in `ctx`. `arg` is the event's name for event routes.
-    /// Calls nest: a route's function may cause another route to run.
-    fn call(&self, name: &str, arg: Option<&str>, ctx: &mut Ctx) -> Outcome;
+    /// Calls the route `name` for the message in `ctx`. Event routes have the event's name as their
+    /// argument. Calls nest: a route's function may cause another route to run.
+    fn call(&self, name: &str, args: &[&str], ctx: &mut Ctx) -> Outcome;
+
+    /// Runs a piece of the language in the same interpreter; error messages call it `name`.
+    fn run(&self, _text: &[u8], name: &str, _ctx: &mut Ctx) -> Outcome {
+        Outcome::Failed(format!(
+            "{name}: this language has no pieces that run alone"
+        ))
+    }
 
     /// Whether there is a route of this name.
     fn has(&self, name: &str) -> bool;
@@ -52,6 +60,16 @@ pub struct File {
 pub struct Source {
     /// The files, the main one first.
     pub files: Vec<File>,
+    /// What they asked for while they were loaded, see [`Source::import`].
+    pub imports: Vec<File>,
+}
+
+/// Most that the imports of a source may be, bytes and files.
+const MOST_IMPORTED: (usize, usize) = (16 << 20, 4096);
+
+thread_local! {
+    /// What was read from the disk by [`Source::import`], while somebody wants to know.
+    static IMPORTED: RefCell<Option<Vec<File>>> = const { RefCell::new(None) };
 }
 
 impl Source {
@@ -64,15 +82,72 @@ impl Source {
                 Err(e) => Err(format!("can't read {path}: {e}")),
             }
         });
-        Ok(Source {
-            files: files.collect::<Result<_, _>>()?,
-        })
+        Ok(Source::of(files.collect::<Result<_, _>>()?))
+    }
+
+    /// A source of these files.
+    pub fn of(files: Vec<File>) -> Source {
+        Source {
+            files,
+            imports: Vec::new(),
+        }
+    }
+
+    /// The text of a file that a script imports (`require`, `import`, `dofile`). The first process that
+    /// loads a generation reads it from the disk; what it read becomes part of the generation, so that
+    /// all others get the same. A file that is asked for only later comes from the disk.
+    pub fn import(&self, path: &str) -> Result<Vec<u8>, String> {
+        if let Some(f) = self.imports.iter().find(|f| f.path == path) {
+            return Ok(f.text.clone());
+        }
+        let text = std::fs::read(path).map_err(|e| format!("can't read {path}: {e}"))?;
+        IMPORTED.with_borrow_mut(|seen| match seen {
+            Some(seen) => remember(seen, path, &text),
+            None => Ok(()),
+        })?;
+        Ok(text)
+    }
+
+    /// Whether an import of this path is part of the source.
+    pub fn holds(&self, path: &str) -> bool {
+        self.imports.iter().any(|f| f.path == path)
+    }
+
+    /// The same with what `load` imports of it, and nothing that was imported before.
+    pub(super) fn loaded_by(
+        &self,
+        load: impl FnOnce(&Source) -> Result<(), String>,
+    ) -> Result<Source, String> {
+        let mut whole = Source::of(self.files.clone());
+        let outer = IMPORTED.replace(Some(Vec::new()));
+        let done = load(&whole);
+        whole.imports = IMPORTED.replace(outer).unwrap_or_default();
+        done.map(|()| whole)
     }
 
     /// Path of the main file.
     pub fn path(&self) -> &str {
         self.files.first().map_or("", |f| &f.path)
     }
+}
+
+fn remember(seen: &mut Vec<File>, path: &str, text: &[u8]) -> Result<(), String> {
+    if seen.iter().any(|f| f.path == path) {
+        return Ok(());
+    }
+    let bytes = seen.iter().map(|f| f.text.len()).sum::<usize>() + text.len();
+    if bytes > MOST_IMPORTED.0 || seen.len() >= MOST_IMPORTED.1 {
+        return Err(format!(
+            "{path}: the script imports more than {} MB or {} files",
+            MOST_IMPORTED.0 >> 20,
+            MOST_IMPORTED.1
+        ));
+    }
+    seen.push(File {
+        path: path.to_string(),
+        text: text.to_vec(),
+    });
+    Ok(())
 }
 
 /// A kind of interpreter.

@@ -45,12 +45,9 @@ struct Part {
 
 /// Gives an engine its routing code; main, in a module's `init`. The error has file:line.
 pub fn install(kind: EngineKind, source: Source) -> Result<(), String> {
-    try_in_canary(&[(kind, source.clone())])?;
+    let tried = try_in_canary(&[(kind, source)])?;
     if let Ok(mut parts) = INSTALLED.lock() {
-        parts.push(Part {
-            engine: kind.name.to_string(),
-            source,
-        });
+        parts.extend(tried);
     }
     Ok(())
 }
@@ -97,7 +94,8 @@ pub fn paths() -> Vec<String> {
         .get()
         .and_then(Published::current)
         .and_then(|(_, v)| decode(&v));
-    let files = parts.into_iter().flatten().flat_map(|p| p.source.files);
+    let sources = parts.into_iter().flatten().map(|p| p.source);
+    let files = sources.flat_map(|s| s.files.into_iter().chain(s.imports));
     files.map(|f| f.path).collect()
 }
 
@@ -125,13 +123,13 @@ pub fn digest() -> Option<String> {
 /// This process' engine that routes, of the generation that serves; built anew if the generation
 /// changed. `None` where there is none or this process failed to build any.
 pub fn current() -> Option<Rc<dyn Engine>> {
-    refresh()?;
+    refresh(false)?;
     ROUTING.with_borrow(Clone::clone)
 }
 
 /// This process' engine of this kind, whether it routes or stands beside the one that does.
 pub fn beside(engine: &str) -> Option<Rc<dyn Engine>> {
-    refresh()?;
+    refresh(false)?;
     ENGINES.with_borrow(|all| {
         let e = all.iter().find(|b| b.part.engine == engine)?;
         Some(e.engine.clone())
@@ -161,10 +159,13 @@ thread_local! {
     static ROUTING: RefCell<Option<Rc<dyn Engine>>> = const { RefCell::new(None) };
 }
 
-fn refresh() -> Option<()> {
+/// Takes up the generation that serves. A message is routed by one generation: while a route runs,
+/// what it calls is of the same, unless the process must answer for it `now`.
+fn refresh(now: bool) -> Option<()> {
     let store = STORE.get()?;
     let wanted = store.generation();
-    if BUILT.get() != wanted {
+    let later = !now && BUILT.get() != 0 && super::run::is_under_way();
+    if BUILT.get() != wanted && !later {
         let (failed, again_at) = FAILED.get();
         if failed != wanted || monotonic_ms() >= again_at {
             rebuild(store, wanted);
@@ -239,15 +240,23 @@ fn build_all(parts: Vec<Part>) -> Result<Vec<BuiltEngine>, String> {
     Ok(all)
 }
 
-/// Builds the source in a child process of its own: whatever it does there harms nobody.
-fn try_in_canary(parts: &[(EngineKind, Source)]) -> Result<(), String> {
+/// Builds the sources in a child process of its own: whatever they do there harms nobody. Returns
+/// them with what they imported.
+fn try_in_canary(parts: &[(EngineKind, Source)]) -> Result<Vec<Part>, String> {
     let builds = || {
-        parts
-            .iter()
-            .try_for_each(|(k, source)| (k.build)(source).map(drop))
+        let tried = parts.iter().map(|(k, source)| {
+            let source = source.loaded_by(|s| (k.build)(s).map(drop))?;
+            Ok(Part {
+                engine: k.name.to_string(),
+                source,
+            })
+        });
+        Ok(encode(&tried.collect::<Result<Vec<_>, String>>()?))
     };
     match canary::ask(builds)? {
-        Some(Ok(())) => Ok(()),
+        Some(Ok(tried)) => {
+            decode(&tried).ok_or_else(|| "the canary's answer can't be read".to_string())
+        }
         Some(Err(e)) => Err(e),
         None => {
             let names: Vec<&str> = parts.iter().map(|(_, s)| s.path()).collect();
@@ -260,7 +269,7 @@ fn try_in_canary(parts: &[(EngineKind, Source)]) -> Result<(), String> {
     }
 }
 
-/// Per engine its name and files, each text with its length before it.
+/// Per engine its name, files and imports, each text with its length before it.
 fn encode(parts: &[Part]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut put = |b: &[u8]| {
@@ -269,10 +278,12 @@ fn encode(parts: &[Part]) -> Vec<u8> {
     };
     for p in parts {
         put(p.engine.as_bytes());
-        put(p.source.files.len().to_string().as_bytes());
-        for f in &p.source.files {
-            put(f.path.as_bytes());
-            put(&f.text);
+        for files in [&p.source.files, &p.source.imports] {
+            put(files.len().to_string().as_bytes());
+            for f in files {
+                put(f.path.as_bytes());
+                put(&f.text);
+            }
         }
     }
     out
@@ -289,17 +300,22 @@ fn decode(b: &[u8]) -> Option<Vec<Part>> {
     let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
     let mut parts = Vec::new();
     while let Some(engine) = next() {
-        let count: usize = text(next()?).parse().ok()?;
-        let mut files = Vec::new();
-        for _ in 0..count {
-            files.push(File {
-                path: text(next()?),
-                text: next()?,
-            });
-        }
+        let mut files = || -> Option<Vec<File>> {
+            let count: usize = text(next()?).parse().ok()?;
+            let file = |_| {
+                Some(File {
+                    path: text(next()?),
+                    text: next()?,
+                })
+            };
+            (0..count).map(file).collect()
+        };
         parts.push(Part {
             engine: text(engine),
-            source: Source { files },
+            source: Source {
+                files: files()?,
+                imports: files()?,
+            },
         });
     }
     Some(parts)
@@ -324,6 +340,7 @@ mod tests {
                 engine: "lua".into(),
                 source: Source {
                     files: vec![file("a.lua", b"x\0y"), file("b.lua", b"")],
+                    imports: vec![file("c.lua", b"z")],
                 },
             },
             Part {

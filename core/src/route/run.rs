@@ -94,7 +94,6 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
         return;
     }
     ctx.reset();
-    DEPTH.set(0);
     ctx.rcv = rcv;
     ctx.id += 1;
     ctx.received_ms = crate::timer::monotonic_ms();
@@ -323,16 +322,12 @@ pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outco
     let before = (ctx.route, ctx.end);
     ctx.route = kind;
     ctx.end = End::None;
-    let depth = DEPTH.get();
-    let outcome = if depth < MAX_DEPTH {
-        DEPTH.set(depth + 1);
-        engine.call(name, arg, ctx)
-    } else {
-        Outcome::Failed(format!(
+    let outcome = match Nested::enter() {
+        Ok(_nested) => engine.call(name, arg.as_slice(), ctx),
+        Err(depth) => Outcome::Failed(format!(
             "routes that functions call are nested {depth} deep; it is left out"
-        ))
+        )),
     };
-    DEPTH.set(depth);
     (ctx.route, ctx.end) = before;
     match &outcome {
         Outcome::Failed(e) => {
@@ -355,9 +350,33 @@ pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outco
 const MAX_DEPTH: usize = 24;
 
 thread_local! {
-    /// How many calls of routes are under way. A panic on the way leaves it too high, so it is set
-    /// anew for each message.
+    /// How many calls of routes are under way.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A call of a route, until it is dropped: a panic ends it as well.
+struct Nested;
+
+impl Nested {
+    fn enter() -> Result<Nested, usize> {
+        let depth = DEPTH.get();
+        if depth >= MAX_DEPTH {
+            return Err(depth);
+        }
+        DEPTH.set(depth + 1);
+        Ok(Nested)
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// Whether this process is routing a message right now.
+pub(super) fn is_under_way() -> bool {
+    DEPTH.get() > 0
 }
 
 /// Whether the script has a route of this name.

@@ -1,38 +1,29 @@
 //! The only file of this crate that talks to Lua's C interface: raw bindings of the exported
-//! functions and protected calls; [`budget`] stops a script that goes on for ever.
+//! functions and protected calls.
 //!
 //! A call from Lua costs one C function whose upvalue points at the export: no closure, no boxing.
 //! Lua errors unwind by `longjmp`-like means, so the C functions here keep nothing that needs
 //! dropping on their own frame when they raise one: work happens in [`run_export`], which leaves
 //! its result in a thread-local before it returns.
+//!
+//! A script whose time is over is stopped by a hook that the handler of the ticks sets for the next
+//! instruction and for every one after it, so that a script that catches the error is stopped again.
 
-mod budget;
-
-use budget::{Budget, IN_EXPORT, STOPPED, arm_timer, guard};
 use mlua::ffi::{self, lua_State};
-use olelo_core::route::ctx::{Ctx, End};
+use olelo_core::route::ctx::Ctx;
 use olelo_core::route::engine::Outcome;
 use olelo_core::route::function::Function;
 use olelo_core::route::value::Val;
+use olelo_ipc::budget;
+use olelo_script::Limits;
+use olelo_script::call::{self, LONGEST_ERROR, MOST_ARGS, Ran};
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::Ordering;
-
-/// Arguments beyond this many are an error: KEMI functions have at most six.
-const MOST_ARGS: usize = 6;
-/// How deep routes of a script may call one another through exports (`KSR.app_lua.run`).
-const DEEPEST: u32 = 32;
-/// Longest error text that is kept, bytes: a script makes up its own.
-const LONGEST_ERROR: usize = 8192;
 
 thread_local! {
-    /// The context of the route that runs; null while none does.
-    static CURRENT: Cell<*mut Ctx> = const { Cell::new(ptr::null_mut()) };
-    /// How many calls from outside of Lua are under way.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// What the last export returned or complained about: kept alive while Lua copies it.
     static RESULT: RefCell<Val<'static>> = const { RefCell::new(Val::Null) };
     static COMPLAINT: RefCell<String> = const { RefCell::new(String::new()) };
@@ -51,21 +42,19 @@ pub struct State {
     raw: *mut lua_State,
     /// Registry references of routes looked up before; 0 for a name that is no function.
     routes: RefCell<FxHashMap<String, c_int>>,
-    /// Milliseconds of CPU that one message may use.
-    time_limit_ms: i64,
+    limits: Limits,
 }
 
 impl State {
-    /// A fresh state with all of Lua's libraries and `KSR`, limited to this many bytes of memory.
+    /// A fresh state with all of Lua's libraries and `KSR`.
     pub fn new(
         exports: &[(&'static str, &'static Function)],
-        time_limit_ms: i64,
-        memory_limit: usize,
+        limits: Limits,
     ) -> Result<State, String> {
         // SAFETY: operators' scripts are trusted as their configuration is; LuaJIT's own `ffi` lets
         // them reach outside, which costs at most their worker.
         let lua = unsafe { mlua::Lua::unsafe_new() };
-        lua.set_memory_limit(memory_limit)
+        lua.set_memory_limit(limits.memory)
             .map_err(|e| format!("can't limit Lua's memory: {e}"))?;
         let raw = Cell::new(ptr::null_mut());
         // SAFETY: the closure only reads the pointer of the state, which lives as long as `lua`,
@@ -76,11 +65,10 @@ impl State {
             lua,
             raw,
             routes: RefCell::default(),
-            time_limit_ms,
+            limits,
         };
         s.bind(exports)?;
-        arm_timer();
-        guard();
+        budget::arm();
         Ok(s)
     }
 
@@ -143,9 +131,10 @@ impl State {
         }
     }
 
-    /// Runs a piece of Lua. `name` is what error messages call it.
+    /// Runs a piece of Lua: a file if `name` is its path.
     pub fn run(&self, text: &[u8], name: &str, ctx: &mut Ctx) -> Outcome {
-        let chunk = CString::new(name).unwrap_or_default();
+        let mark = if name.contains(['/', '.']) { '@' } else { '=' };
+        let chunk = CString::new(format!("{mark}{name}")).unwrap_or_default();
         self.protected(ctx, |l| {
             // SAFETY: `text` is readable for its length and `chunk` ends with a zero; the loader
             // pushes one value, function or message.
@@ -160,78 +149,42 @@ impl State {
         })
     }
 
-    /// Calls what `push` left on the stack (function, then its arguments), with the budget running
-    /// and `ctx` as the message that exports work on. Nests.
+    /// Calls what `push` left on the stack (function, then its arguments), with the time running and
+    /// `ctx` as the message that exports work on. Nests.
     fn protected(
         &self,
         ctx: &mut Ctx,
         push: impl FnOnce(*mut lua_State) -> Result<c_int, String>,
     ) -> Outcome {
         let l = self.raw;
-        // Without a context this is the outermost, whatever a panic left behind.
-        let depth = if CURRENT.get().is_null() {
-            0
-        } else {
-            DEPTH.get()
-        };
-        if depth >= DEEPEST {
-            let e = format!("calls of Lua from functions are nested {depth} deep; it is left out");
-            return Outcome::Failed(e);
-        }
-        DEPTH.set(depth + 1);
-        let outer = CURRENT.replace(ptr::from_mut(ctx));
-        let in_export = IN_EXPORT.swap(false, Ordering::Relaxed);
         // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
         // file; errors inside `lua_pcall` come back as its status.
-        let (base, fits) = unsafe {
-            (
-                ffi::lua_gettop(l),
-                ffi::lua_checkstack(l, MOST_ARGS as c_int + 8) != 0,
-            )
-        };
-        let outcome = if !fits {
-            Outcome::Failed("Lua's stack is full".into())
-        } else {
-            // SAFETY: as above.
-            unsafe { ffi::lua_pushcfunction(l, on_error) };
-            match push(l) {
-                Err(e) => Outcome::Failed(e),
-                Ok(args) => {
-                    let budget = if outer.is_null() {
-                        Some(Budget::start(l, self.time_limit_ms))
-                    } else {
-                        None
-                    };
-                    // SAFETY: function and `args` arguments are on the stack above the handler.
-                    let status = unsafe { ffi::lua_pcall(l, args, 1, base + 1) };
-                    let stopped = STOPPED.load(Ordering::Relaxed) != 0;
-                    drop(budget);
-                    self.outcome(status, stopped)
-                }
+        let called = || unsafe {
+            let base = ffi::lua_gettop(l);
+            if ffi::lua_checkstack(l, MOST_ARGS as c_int + 8) == 0 {
+                return Outcome::Failed("Lua's stack is full".into());
             }
+            ffi::lua_pushcfunction(l, on_error);
+            let outcome = match push(l) {
+                Err(e) => Outcome::Failed(e),
+                Ok(args) => self.outcome(ffi::lua_pcall(l, args, 1, base + 1)),
+            };
+            ffi::lua_settop(l, base);
+            outcome
         };
-        // SAFETY: `base` was the top before anything was pushed here.
-        unsafe { ffi::lua_settop(l, base) };
-        CURRENT.set(outer);
-        DEPTH.set(depth);
-        IN_EXPORT.store(in_export, Ordering::Relaxed);
-        match (&outcome, ctx.end) {
-            (Outcome::Failed(_) | Outcome::OutOfBudget(_), _) => outcome,
-            (_, End::Exit) => Outcome::Exit,
-            (_, End::Drop) => Outcome::Drop,
-            _ => outcome,
+        // SAFETY: `lua_sethook`, which `stop` calls, is what Lua's own programs call from a signal
+        // handler; the state lives as long as `self` and runs on this very thread.
+        let outcome = unsafe { call::enter(ctx, self.limits, stop, l.cast(), called) };
+        if budget::is_over() {
+            // SAFETY: removing the hook is always allowed.
+            unsafe { ffi::lua_sethook(l, None, 0, 0) };
         }
+        outcome
     }
 
-    fn outcome(&self, status: c_int, stopped: bool) -> Outcome {
+    /// What `lua_pcall` came to.
+    fn outcome(&self, status: c_int) -> Outcome {
         let l = self.raw;
-        if stopped {
-            return Outcome::OutOfBudget(format!(
-                "it used more than {} ms of CPU: {}",
-                self.time_limit_ms,
-                top_text(l)
-            ));
-        }
         if status == ffi::LUA_OK {
             // SAFETY: `lua_pcall` was asked for one result, which is on top.
             return unsafe {
@@ -292,16 +245,16 @@ unsafe extern "C-unwind" fn thunk(l: *mut lua_State) -> c_int {
     unsafe {
         let f = ffi::lua_touserdata(l, ffi::lua_upvalueindex(1)).cast::<Function>();
         match run_export(l, f) {
-            Ran::Int(i) => {
+            Pushed::Int(i) => {
                 ffi::lua_pushnumber(l, i as f64);
                 1
             }
-            Ran::Bool(b) => {
+            Pushed::Bool(b) => {
                 ffi::lua_pushboolean(l, c_int::from(b));
                 1
             }
-            Ran::Value => push_result(l),
-            Ran::Complaint => {
+            Pushed::Value => push_result(l),
+            Pushed::Complaint => {
                 ffi::luaL_where(l, 1);
                 COMPLAINT.with(|c| {
                     let (p, n) = match c.try_borrow() {
@@ -313,7 +266,7 @@ unsafe extern "C-unwind" fn thunk(l: *mut lua_State) -> c_int {
                 ffi::lua_concat(l, 2);
                 ffi::lua_error(l)
             }
-            Ran::End => {
+            Pushed::End => {
                 ffi::lua_pushlightuserdata(l, sentinel());
                 ffi::lua_error(l)
             }
@@ -321,7 +274,8 @@ unsafe extern "C-unwind" fn thunk(l: *mut lua_State) -> c_int {
     }
 }
 
-enum Ran {
+/// What is to be pushed; nothing that needs dropping.
+enum Pushed {
     /// A number: most exports return one, and it needs no place to wait in.
     Int(i64),
     /// A boolean, likewise.
@@ -333,22 +287,15 @@ enum Ran {
 }
 
 /// Converts the arguments, calls, and leaves the result in a thread-local.
-fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
+fn run_export(l: *mut lua_State, f: *const Function) -> Pushed {
     let complain = |text: String| {
         COMPLAINT.set(text);
-        Ran::Complaint
+        Pushed::Complaint
     };
-    let ctx = CURRENT.get();
-    // SAFETY: `f` points into the registry, which is never freed. `ctx` was made from the `&mut Ctx`
-    // of the running `protected`, whose borrower waits in `lua_pcall` meanwhile; nested routes set
-    // their own and put the outer one back.
-    let (Some(f), Some(ctx)) = (unsafe { f.as_ref() }, unsafe { ctx.as_mut() }) else {
-        return complain("KSR can only be used while a route runs".into());
+    // SAFETY: `f` points into the registry, which is never freed.
+    let Some(f) = (unsafe { f.as_ref() }) else {
+        return complain("this is no function of KSR".into());
     };
-    if ctx.end != End::None {
-        // A script that catches errors has caught our exit; it is over all the same.
-        return Ran::End;
-    }
     // Every value borrows from Lua's stack or is a number: there is nothing to drop.
     let mut args = [const { ManuallyDrop::new(Val::Null) }; MOST_ARGS];
     // SAFETY: reads of the arguments of the running C function; strings stay on Lua's stack, and so
@@ -356,11 +303,7 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
     let n = unsafe {
         let n = ffi::lua_gettop(l) as usize;
         if n > MOST_ARGS {
-            return complain(format!(
-                "{} given {n} arguments to {}",
-                f.full_name(),
-                f.signature()
-            ));
+            return complain(call::too_many(f, n));
         }
         for (i, a) in args.iter_mut().take(n).enumerate() {
             let at = i as c_int + 1;
@@ -375,40 +318,21 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Ran {
                 }
                 t => {
                     let name = std::ffi::CStr::from_ptr(ffi::lua_typename(l, t)).to_string_lossy();
-                    return complain(format!(
-                        "argument {}: a {name} can't be given to {}",
-                        i + 1,
-                        f.signature()
-                    ));
+                    return complain(call::unfit(f, i, &name));
                 }
             });
         }
         n
     };
-    IN_EXPORT.store(true, Ordering::Relaxed);
-    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        f.call(ctx, plain(&args[..n]))
-    }));
-    IN_EXPORT.store(false, Ordering::Relaxed);
-    match called {
-        Ok(Ok(v)) => {
-            if ctx.end != End::None {
-                return Ran::End;
-            }
-            match v {
-                Val::Int(i) => Ran::Int(i),
-                Val::Bool(b) => Ran::Bool(b),
-                v => {
-                    RESULT.set(v);
-                    Ran::Value
-                }
-            }
+    match call::export(f, plain(&args[..n])) {
+        Ran::Val(Val::Int(i)) => Pushed::Int(i),
+        Ran::Val(Val::Bool(b)) => Pushed::Bool(b),
+        Ran::Val(v) => {
+            RESULT.set(v);
+            Pushed::Value
         }
-        Ok(Err(e)) => complain(e.0),
-        Err(_) => complain(format!(
-            "{} failed inside; this is a fault of the server",
-            f.full_name()
-        )),
+        Ran::Error(e) => complain(e),
+        Ran::End => Pushed::End,
     }
 }
 
@@ -497,4 +421,18 @@ fn top_text(l: *mut lua_State) -> String {
             ),
         }
     }
+}
+
+/// Asks Lua to call [`raise`] at its next instruction and at each one after that.
+///
+/// # Safety
+/// `state` must be a live Lua state that runs on this thread, if any runs.
+unsafe fn stop(state: *mut c_void) {
+    // SAFETY: the caller's promise; `lua_sethook` may be called in a signal handler.
+    unsafe { ffi::lua_sethook(state.cast(), Some(raise), ffi::LUA_MASKCOUNT, 1) };
+}
+
+unsafe extern "C-unwind" fn raise(l: *mut lua_State, _: *mut ffi::lua_Debug) {
+    // SAFETY: a hook may raise an error; nothing on this frame needs dropping.
+    unsafe { ffi::luaL_error(l, c"stopped: the script used up its time".as_ptr()) };
 }

@@ -112,9 +112,7 @@ fn source(parsed: &Parsed) -> Source {
         path: path.display().to_string(),
         text: text.clone(),
     });
-    Source {
-        files: files.collect(),
-    }
+    Source::of(files.collect())
 }
 
 /// Parses the files of a source as they are kept, without the disk.

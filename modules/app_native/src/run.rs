@@ -28,7 +28,7 @@ const MOST_ARGS: usize = 8;
 pub struct Native(pub Program);
 
 impl Engine for Native {
-    fn call(&self, name: &str, _: Option<&str>, ctx: &mut Ctx) -> Outcome {
+    fn call(&self, name: &str, _: &[&str], ctx: &mut Ctx) -> Outcome {
         match self.block(name, ctx.route) {
             Some(b) => Machine::new(&self.0).start(b, ctx),
             None => Outcome::Missing,

@@ -76,11 +76,15 @@ pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
     let before = decode(&view).ok_or(ReloadError::NoScript)?;
     drop(view);
     let mut parts = before.clone();
-    let fresh = reread(&mut parts, only, old)?;
-    try_in_canary(&fresh).map_err(|e| {
+    let fresh = reread(&before, only, old)?;
+    let tried = try_in_canary(&fresh).map_err(|e| {
         crate::error!("core", "reload refused: {e}");
         ReloadError::Refused(old, e)
     })?;
+    for part in tried {
+        let of = parts.iter_mut().find(|p| p.engine == part.engine);
+        of.into_iter().for_each(|p| *p = part.clone());
+    }
     let blob = encode(&parts);
     let report = adopt(store, old, hex_digest(&blob), || {
         store.publish_if(old, &blob)
@@ -89,9 +93,9 @@ pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
     Ok(report)
 }
 
-/// Replaces the sources of `only` (or of all) by what their files say now; returns the new ones.
+/// What the files of `only` (or of all) say now.
 fn reread(
-    parts: &mut [Part],
+    parts: &[Part],
     only: Option<&str>,
     serves: u32,
 ) -> Result<Vec<(EngineKind, Source)>, ReloadError> {
@@ -107,8 +111,7 @@ fn reread(
             crate::error!("core", "reload of {} refused: {e}", part.source.path());
             ReloadError::Unfit(serves, e)
         })?;
-        fresh.push((kind, source.clone()));
-        part.source = source;
+        fresh.push((kind, source));
     }
     if fresh.is_empty() {
         return Err(ReloadError::NoScript);
@@ -292,7 +295,7 @@ fn adopt(
             return Err(ReloadError::Superseded(store.generation()));
         }
         // Who asks may be a worker itself: its own word is waited for as well.
-        super::current();
+        super::refresh(true);
         match look(new, &deaths) {
             Err(why) => return Err(revert(store, new, trial.0.proved, why)),
             Ok((workers, waiting)) if waiting.is_empty() => break workers,

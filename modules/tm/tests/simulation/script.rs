@@ -37,7 +37,7 @@ pub fn module() -> Module {
             path: "simulation".into(),
             text: Vec::new(),
         };
-        generation::install(kind, Source { files: vec![file] })
+        generation::install(kind, Source::of(vec![file]))
     })
 }
 
@@ -45,7 +45,7 @@ pub fn module() -> Module {
 struct Routes;
 
 impl Engine for Routes {
-    fn call(&self, name: &str, _: Option<&str>, ctx: &mut Ctx) -> Outcome {
+    fn call(&self, name: &str, _: &[&str], ctx: &mut Ctx) -> Outcome {
         let call = ctx.msg.call_id().and_then(|c| {
             let text = std::str::from_utf8(c).ok()?;
             text.strip_prefix('c')?
