@@ -464,6 +464,25 @@ mod tests {
     use crate::atomic::Ordering;
 
     #[test]
+    fn a_parted_process_writes_for_itself() {
+        let arena = init_for_tests();
+        let words = arena.region("test:part", 64).unwrap();
+        words[0].store(1, Ordering::Relaxed);
+        arena.part().unwrap();
+        assert_eq!(words[0].load(Ordering::Relaxed), 1, "what was there stays");
+        words[0].store(2, Ordering::Relaxed);
+        let (at, _) = arena.region_place("test:part").unwrap();
+        let file = std::fs::File::from(arena.fd().try_clone().unwrap());
+        let mut shared = [0; 8];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut shared, at as u64).unwrap();
+        assert_eq!(
+            u64::from_ne_bytes(shared),
+            1,
+            "others don't see what is new"
+        );
+    }
+
+    #[test]
     fn regions_are_zero_apart_and_named_once() {
         let arena = init_for_tests();
         let a = arena.region("test:a", 100).unwrap();

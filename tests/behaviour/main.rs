@@ -21,6 +21,7 @@ mod modules_misc;
 mod native;
 mod native_routes;
 mod native_values;
+mod offline;
 mod pseudo_variables;
 mod register;
 mod reload;

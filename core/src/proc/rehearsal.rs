@@ -22,10 +22,12 @@ pub const START_MS: u64 = 1_000_000_000;
 /// Most runs of the timers in one [`pass`]: a long time is passed in larger steps.
 const MOST_TURNS: u64 = 20_000;
 
-/// Stops the clock, with this time on the wall; main, before it prepares the server.
-pub fn stop_clock(wall_ms: u64) {
+/// Makes every rehearsal the same: the clock stands, with this time on the wall, and tags that are
+/// made of a secret repeat. Main, before it prepares the server.
+pub fn settle(wall_ms: u64) {
     set_clock(START_MS);
     set_wall(wall_ms);
+    super::set_secret(START_MS);
 }
 
 /// A process that plays.

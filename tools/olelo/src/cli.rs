@@ -328,7 +328,7 @@ fn command() -> Command {
         .arg(flag("version", Some('v'), "Print the version"))
         .arg(flag("internals", Some('I'), "Print what the build has"))
         .arg(flag("exports", None, "Print every exported name, tab-separated"))
-        .arg(value("stubs", None, "LANGUAGE", "Print declarations for an editor: lua (KSR, typed), native (functions of the configuration)"))
+        .arg(value("stubs", None, "LANGUAGE", "Print declarations of KSR for an editor: lua, js (TypeScript), python (KSR.pyi), squirrel; native: functions of the configuration"))
         .arg(value("docs", None, "DIR", "Write the reference of all modules"));
     for (long, short, name, _, help) in LINES {
         c = c.arg(value(long, *short, name, help));

@@ -1,8 +1,9 @@
 //! Plays one case, in a process of its own: its steps one after the other, and what came of each.
 
 use super::calls::{Calls, Place, Sent};
-use super::case::{Case, Expect, Message, Operator, Receive, Reply, Step, Text, What, unquoted};
+use super::case::{Case, Expect, Message, Operator, Receive, Reply, Step, Text, What};
 use super::compare::{self, Diff, Names, filled, first_unknown, fits};
+use super::parse::unquoted;
 use super::record::Recorder;
 use super::sip::{Sip, user_host};
 use olelo_core::dns::conf;
@@ -86,8 +87,8 @@ pub fn route_failed(route: &str, why: &str) {
 }
 
 /// Plays a case; in a fresh child of the prepared process. With `source`, the text of its file, what
-/// happens is recorded instead of compared.
-pub fn play(case: &Case, source: Option<&str>) -> Played {
+/// happens is recorded instead of compared. `at` hears of each step before it is taken.
+pub fn play(case: &Case, source: Option<&str>, at: &mut dyn FnMut(usize)) -> Played {
     conf::seal(conf::parse_hosts(""));
     let rehearsal = match rehearsal::begin(wire) {
         Ok(r) => r,
@@ -110,6 +111,7 @@ pub fn play(case: &Case, source: Option<&str>) -> Played {
     };
     p.take();
     for step in &case.steps {
+        at(step.line);
         if let Err(e) = p.step(step) {
             p.fail(step.line, e);
             break;
@@ -280,15 +282,15 @@ impl Player {
             *l = self.fill(l)?;
         }
         r.uri = r.uri.map(|u| self.fill(&u)).transpose()?;
-        let (from, bytes) = self.calls.receive(&r)?;
-        if at.is_some_and(|a| a.proto != from.proto) {
-            return Err(format!(
-                "a message {} can't arrive at {}",
-                from.text(),
-                r.at.unwrap_or_default()
-            ));
+        for _ in 0..r.times.unwrap_or(1) {
+            let (from, bytes) = self.calls.receive(&r)?;
+            if at.is_some_and(|a| a.proto != from.proto) {
+                let at = r.at.unwrap_or_default();
+                return Err(format!("a message {} can't arrive at {at}", from.text()));
+            }
+            self.deliver(&from, at.map(|a| a.addr), &bytes)?;
         }
-        self.deliver(&from, at.map(|a| a.addr), &bytes)
+        Ok(())
     }
 
     fn reply(&mut self, r: &Reply) -> Result<(), String> {
@@ -324,10 +326,10 @@ impl Player {
             r.cause(Sip::default());
         }
         self.rehearsal.pass(ms, || true);
-        // What was sent before goes out again by itself: tm retransmits.
+        // What was sent before goes out again by itself: transactions retransmit.
+        let seen = &mut self.seen;
         CAUGHT.with_borrow_mut(|c| {
-            c.sent
-                .retain(|s| !self.seen.contains(&(s.to.addr, s.bytes.clone())))
+            c.sent.retain(|s| seen.insert((s.to.addr, s.bytes.clone())));
         });
         self.take();
     }

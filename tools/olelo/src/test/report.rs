@@ -93,10 +93,22 @@ fn failure(file: &File, f: &Value, p: &Paint) -> String {
     out
 }
 
+/// Most events that are shown beside a failure: the last ones.
+const MOST_EVENTS: usize = 40;
+
 /// What happened: all of it, or first lines and what the log warns of.
 fn trace(trace: &Value, p: &Paint, all: bool) -> String {
     let mut out = String::new();
-    for e in trace.as_array().into_iter().flatten() {
+    let events = trace.as_array().map_or(&[][..], |v| v);
+    let skip = if all {
+        0
+    } else {
+        events.len().saturating_sub(MOST_EVENTS)
+    };
+    if skip > 0 {
+        out += "  | ...\n";
+    }
+    for e in &events[skip..] {
         let lines: Vec<&str> = e["lines"]
             .as_array()
             .into_iter()

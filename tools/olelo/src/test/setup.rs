@@ -21,8 +21,12 @@ const SHIPPED: &str = include_str!("../../../../etc/olelo.cfg");
 
 /// Reads the configuration. The path is the one that messages name.
 pub fn read(o: &Options, options: &olelo_cfg::Options) -> Result<(PathBuf, Parsed), String> {
-    let script = std::fs::canonicalize(&o.script)
-        .map_err(|e| format!("can't read {}: {e}", o.script.display()))?;
+    // Beside a configuration of the operator's, the script is found from that one's folder.
+    let whole = absolute(&o.script)?;
+    let script = match &o.config {
+        Some(_) => whole,
+        None => o.script.clone(),
+    };
     let ending = script
         .extension()
         .and_then(|e| e.to_str())
@@ -36,8 +40,14 @@ pub fn read(o: &Options, options: &olelo_cfg::Options) -> Result<(PathBuf, Parse
         return Ok((path, parsed));
     }
     let alone = parse_file(&script, options);
-    if o.config.is_none() && !is_bare(&alone.config) {
-        return Ok((o.script.clone(), alone));
+    if !is_bare(&alone.config) {
+        return match &o.config {
+            None => Ok((o.script.clone(), alone)),
+            Some(_) => Err(format!(
+                "{} is a whole configuration; -f is for a script without one",
+                o.script.display()
+            )),
+        };
     }
     let include = format!(
         "include_file \"{}\"\ncfgengine \"native\"\n",

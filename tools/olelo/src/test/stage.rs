@@ -9,6 +9,8 @@ use super::options::Options;
 use super::play::{self, Played};
 use super::setup;
 use crate::start;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use olelo_core::proc::rehearsal;
 use olelo_core::{hooks, log};
 use olelo_ipc::signals::{self, Fork};
@@ -46,8 +48,7 @@ pub fn run(o: &Options, files: &[File], cases: &[Place], mut each: impl FnMut(Va
                     left -= 1;
                 }
             }
-            let ended = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
-            use nix::sys::wait::WaitStatus;
+            let ended = waitpid(Pid::from_raw(pid), None);
             match ended {
                 Ok(WaitStatus::Exited(_, 0)) => left == 0,
                 Ok(WaitStatus::Exited(..)) => false,
@@ -79,17 +80,10 @@ fn stage(o: &Options, files: &[File], cases: &[Place], mut out: UnixStream) -> i
     }
     for (f, c) in cases {
         let file = &files[*f];
-        let source = o
-            .record
-            .then(|| std::fs::read_to_string(&file.path).unwrap_or_default());
+        let source = o.record.then_some(file.text.as_str());
         let started = Instant::now();
-        let played = in_child(
-            &file.cases[*c],
-            source.as_deref(),
-            Duration::from_secs(o.timeout.max(1)),
-        );
-        let mut v =
-            played.unwrap_or_else(|what| to_json(&Played::failed(file.cases[*c].line, what)));
+        let most = Duration::from_secs(o.timeout.max(1));
+        let mut v = in_child(&file.cases[*c], source, most);
         v["file"] = json!(f);
         v["case"] = json!(c);
         v["ms"] = json!(started.elapsed().as_micros() as f64 / 1000.0);
@@ -110,7 +104,7 @@ fn prepare(o: &Options, file: &File) -> Result<(), String> {
         std::env::set_current_dir(&dir)
             .map_err(|e| format!("can't work in {}: {e}", dir.display()))?;
     }
-    rehearsal::stop_clock(NOON);
+    rehearsal::settle(NOON);
     let argv = vec!["olelo".into()];
     let loaded = start::load(&server, argv, parsed, options).ok_or("")?;
     log::DEBUG.set(3);
@@ -124,63 +118,84 @@ fn prepare(o: &Options, file: &File) -> Result<(), String> {
     }
 }
 
-/// Plays a case in a child. The error says how that ended.
-fn in_child(case: &Case, source: Option<&str>, most: Duration) -> Result<Value, String> {
-    let (mut ours, mut theirs) = UnixStream::pair().map_err(|e| format!("no channel: {e}"))?;
+/// Plays a case in a child. Where that does not end well, the step it was at is to blame.
+fn in_child(case: &Case, source: Option<&str>, most: Duration) -> Value {
+    let failed = |line, what: String| to_json(&Played::failed(line, what));
+    let (mut ours, theirs) = match UnixStream::pair() {
+        Ok(p) => p,
+        Err(e) => return failed(case.line, format!("no channel: {e}")),
+    };
     let me = std::process::id() as i32;
-    match signals::fork().map_err(|e| format!("can't fork: {e}"))? {
-        Fork::Child => {
+    match signals::fork() {
+        Err(e) => failed(case.line, format!("can't fork: {e}")),
+        Ok(Fork::Child) => {
             drop(ours);
             if !signals::die_with(me) {
                 signals::exit_now(1);
             }
-            let done =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play::play(case, source)));
-            let done = done
-                .unwrap_or_else(|_| Played::failed(case.line, "the runner itself failed; see -v"));
-            let _ = theirs.write_all(to_json(&done).to_string().as_bytes());
-            let _ = std::io::stdout().flush();
-            signals::exit_now(0)
+            be(case, source, theirs)
         }
-        Fork::Parent(pid) => {
+        Ok(Fork::Parent(pid)) => {
             drop(theirs);
-            let said = read(&mut ours, most);
-            if said.is_none() {
+            let (said, in_time) = read(&mut ours, most);
+            let said = String::from_utf8_lossy(&said);
+            let last = said.lines().last().unwrap_or_default();
+            if let Ok(v) = serde_json::from_str(last)
+                && in_time
+            {
+                let _ = waitpid(Pid::from_raw(pid), None);
+                return v;
+            }
+            let at = said.lines().rev().find_map(|l| l.strip_prefix('@'));
+            let at = at.and_then(|l| l.parse().ok()).unwrap_or(case.line);
+            if !in_time {
                 signals::kill_and_reap(pid);
-                return Err(format!(
-                    "it was not done within {} s (--timeout)",
-                    most.as_secs()
-                ));
+                let s = most.as_secs();
+                return failed(at, format!("it was not done within {s} s (--timeout)"));
             }
-            let ended = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
-            use nix::sys::wait::WaitStatus;
-            match (serde_json::from_slice(&said.unwrap_or_default()), ended) {
-                (Ok(v), _) => Ok(v),
-                (_, Ok(WaitStatus::Signaled(_, s, _))) => {
-                    Err(format!("it crashed: {}", s.as_str()))
-                }
-                (_, Ok(WaitStatus::Exited(_, c))) => Err(format!("its process ended with {c}")),
-                (_, how) => Err(format!("its process ended: {how:?}")),
-            }
+            failed(
+                at,
+                match waitpid(Pid::from_raw(pid), None) {
+                    Ok(WaitStatus::Signaled(_, s, _)) => format!("it crashed: {}", s.as_str()),
+                    Ok(WaitStatus::Exited(_, c)) => format!("its process ended with {c}"),
+                    how => format!("its process ended: {how:?}"),
+                },
+            )
         }
     }
 }
 
-/// All that the child says; nothing where it is not done in time.
-fn read(from: &mut UnixStream, most: Duration) -> Option<Vec<u8>> {
+/// The child's whole life: it says each step's line before it takes it, and at the end what came of all.
+fn be(case: &Case, source: Option<&str>, mut out: UnixStream) -> ! {
+    let mut steps = out.try_clone().ok();
+    let mut at = |line| {
+        if let Some(s) = &mut steps {
+            let _ = writeln!(s, "@{line}");
+        }
+    };
+    let play = std::panic::AssertUnwindSafe(|| play::play(case, source, &mut at));
+    let done = std::panic::catch_unwind(play);
+    let done = done.unwrap_or_else(|_| Played::failed(case.line, "the runner itself failed"));
+    let _ = out.write_all(to_json(&done).to_string().as_bytes());
+    let _ = std::io::stdout().flush();
+    signals::exit_now(0)
+}
+
+/// All that the child says, and whether it was done in time.
+fn read(from: &mut UnixStream, most: Duration) -> (Vec<u8>, bool) {
     let end = Instant::now() + most;
     let (mut said, mut some) = (Vec::new(), [0; 65536]);
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return None;
+            return (said, false);
         }
         let _ = from.set_read_timeout(Some(left));
         match from.read(&mut some) {
-            Ok(0) => return Some(said),
+            Ok(0) => return (said, true),
             Ok(n) => said.extend(&some[..n]),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Err(_) => return (said, false),
         }
     }
 }
