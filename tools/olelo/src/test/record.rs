@@ -21,7 +21,7 @@ pub struct Recorder {
     added: BTreeMap<usize, String>,
     /// Where what is caused now goes.
     at: usize,
-    cause: Sip,
+    cause: Option<Sip>,
     /// What was expected already, with the expectation.
     taken: Vec<(Sent, Message)>,
 }
@@ -41,14 +41,14 @@ impl Recorder {
             removed: Vec::new(),
             added: BTreeMap::new(),
             at: case.line + 1,
-            cause: Sip::default(),
+            cause: None,
             taken: Vec::new(),
         }
     }
 
     /// This message arrives; an empty one: time goes by.
     pub fn cause(&mut self, sip: Sip) {
-        self.cause = sip;
+        self.cause = Some(sip);
     }
 
     /// The script meets an expectation.
@@ -98,18 +98,22 @@ impl Recorder {
                 first.replace('\\', "\\\\").replace('"', "\\\"")
             );
         }
-        if text.is_empty() && self.cause != Sip::default() {
+        if text.is_empty() && self.cause.is_some() {
             text = "expect nothing\n".into();
         }
         *self.added.entry(self.at).or_default() += &text;
         if let Some(n) = next {
             self.at = n.end;
         }
-        self.cause = Sip::default();
+        self.cause = None;
     }
 
     fn expectation(&self, sent: &Sent, m: &Message, calls: &Calls) -> String {
         let sip = &sent.sip;
+        let nothing = Sip::default();
+        let cause = self.cause.as_ref().unwrap_or(&nothing);
+        // A request that no request has led to is made here, with what all such have.
+        let made_here = cause.first.is_empty() || !cause.is_request();
         let mut out = String::from("expect ");
         if sip.is_request() {
             let _ = write!(
@@ -150,11 +154,12 @@ impl Recorder {
         }
         let mut done: Vec<&str> = Vec::new();
         for (n, _) in &sip.headers {
-            let same = sip.all(n) == self.cause.all(n);
+            let same = sip.all(n) == cause.all(n);
             if same
                 || is_kept(n)
                 || done.contains(&n.as_str())
                 || USUAL.iter().any(|u| same_name(u, n))
+                || made_here && same_name(n, "Max-Forwards")
             {
                 continue;
             }
@@ -167,14 +172,14 @@ impl Recorder {
                     .for_each(|v| _ = writeln!(out, "  {n}: {v}")),
             }
         }
-        if sip.is_request() == self.cause.is_request() && !self.cause.first.is_empty() {
-            for (n, _) in &self.cause.headers {
+        if sip.is_request() == cause.is_request() && !cause.first.is_empty() {
+            for (n, _) in &cause.headers {
                 if sip.get(n).is_none() && !USUAL.iter().any(|u| same_name(u, n)) {
                     let _ = writeln!(out, "  {n}: -");
                 }
             }
         }
-        if !sip.body.is_empty() && sip.body != self.cause.body {
+        if !sip.body.is_empty() && sip.body != cause.body {
             out.push('\n');
             sip.body.lines().for_each(|l| _ = writeln!(out, "  {l}"));
         }
