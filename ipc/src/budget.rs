@@ -99,13 +99,14 @@ impl Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        DEPTH.fetch_sub(1, Ordering::Release);
+        if DEPTH.fetch_sub(1, Ordering::Release) == 1 {
+            STOPPED.store(false, Ordering::Relaxed);
+        }
         OUTSIDE.store(self.outside, Ordering::Relaxed);
     }
 }
 
-/// Whether the interpreter was told to stop: for those that ask, and to tell after a call why it
-/// ended.
+/// Whether the interpreters that run were told to stop: for those that ask.
 #[inline]
 pub fn is_over() -> bool {
     STOPPED.load(Ordering::Relaxed)

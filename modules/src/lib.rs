@@ -11,6 +11,7 @@ use olelo_core::route::module::Module;
 /// Name and declaration of each.
 pub const ALL: &[Available] = &[
     ("acc", olelo_acc::module),
+    ("app_jsdt", olelo_app_jsdt::module),
     ("app_lua", olelo_app_lua::module),
     ("auth", olelo_auth::module),
     ("cfg_rpc", olelo_cfg_rpc::module),

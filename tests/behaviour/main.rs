@@ -25,7 +25,6 @@ mod offline;
 mod pseudo_variables;
 mod register;
 mod reload;
-mod script_budget;
 mod stateless;
 mod survival;
 

@@ -247,7 +247,9 @@ fn a_reload_of_what_can_not_serve_is_refused_with_the_reason() {
 #[test]
 fn no_message_is_lost_or_routed_by_half_a_generation_while_reloading() {
     let server = Setup::native(&routes("1")).children(2).start();
-    reloads_under_traffic(&server, "cfg.reload_routes", routes);
+    reloads_under_traffic(&server, "cfg.reload_routes", |v| {
+        server.write_script(&routes(v))
+    });
 }
 
 #[test]

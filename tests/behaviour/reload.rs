@@ -19,6 +19,12 @@ pub(crate) fn ask(phone: &mut Phone) -> String {
     String::from_utf8_lossy(reply.reason()).into_owned()
 }
 
+/// As [`ask`], repeating itself as a phone does: a worker that loads a script takes its time.
+fn insist(phone: &mut Phone) -> String {
+    let request = phone.request("OPTIONS", "sip:test.local", "", "");
+    String::from_utf8_lossy(phone.insist(&request).reason()).into_owned()
+}
+
 #[test]
 fn all_workers_serve_the_new_script_once_the_answer_is_there() {
     let server = Setup::lua(&script("1")).children(4).start();
@@ -78,11 +84,14 @@ fn an_older_generation_can_be_brought_back() {
 #[test]
 fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
     let server = Setup::lua(&script("1")).children(2).start();
-    reloads_under_traffic(&server, "app_lua.reload", script);
+    reloads_under_traffic(&server, "app_lua.reload", |v| {
+        server.write_script(&script(v))
+    });
 }
 
-/// Reloads twenty versions while requests are answered by halves of them.
-pub(crate) fn reloads_under_traffic(server: &Server, command: &str, version: fn(&str) -> String) {
+/// Reloads twenty versions, each put in place by `write`, while requests are answered by halves of
+/// them.
+pub(crate) fn reloads_under_traffic(server: &Server, command: &str, write: impl Fn(&str)) {
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..2)
         .map(|_| {
@@ -101,7 +110,7 @@ pub(crate) fn reloads_under_traffic(server: &Server, command: &str, version: fn(
         })
         .collect();
     for i in 2..22 {
-        server.write_script(&version(&i.to_string()));
+        write(&i.to_string());
         server.call(command, &[]);
     }
     stop.store(true, Ordering::Relaxed);
@@ -126,7 +135,7 @@ fn hangup_reloads_too() {
     }
 }
 
-fn signal(pid: i32, signal: Signal) {
+pub(crate) fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("sent");
 }
 
@@ -189,7 +198,7 @@ fn a_reload_whose_asker_dies_is_taken_back() {
     allow(&server);
     let asked = reload_in_background(&server);
     server.eventually("the other worker serves the new script", || {
-        ask(&mut phone) == "v22"
+        insist(&mut phone) == "v22"
     });
     server.eventually("one worker is slow to load it", || {
         server.dir().join("done").exists()
@@ -197,7 +206,7 @@ fn a_reload_whose_asker_dies_is_taken_back() {
     signal(ctl, Signal::SIGKILL);
     server.wait_for_log("taken back to generation 1");
     asked.join().expect("no panic").expect_err("nobody answers");
-    server.eventually("the old script serves", || ask(&mut phone) == "v11");
+    server.eventually("the old script serves", || insist(&mut phone) == "v11");
     open_gate(&server);
     wait_until_all_serve(&server, 1);
     // Nothing is left of it: the next reload has its own way back.

@@ -4,6 +4,7 @@
 //! at what comes back. Everything waits with a deadline ([`PATIENCE`]); nothing sleeps for luck. The
 //! server ends with the test, whether it passes or panics.
 
+pub mod language;
 mod phone;
 mod server;
 

@@ -1,5 +1,6 @@
 //! A server of the test's own.
 
+use crate::language::{LUA, Language};
 use crate::{PATIENCE, unique};
 use olelo_ipc::Value;
 use olelo_ipc::binrpc::{self, Body, Packet};
@@ -42,12 +43,14 @@ const MODULES: &[&str] = &[
 
 /// What a server is started with.
 pub struct Setup {
-    engine: &'static str,
+    /// `None` for the native language.
+    language: Option<Language>,
     script: String,
     cfg: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
     modules: Vec<String>,
+    files: Vec<(String, String)>,
     children: usize,
     shm_mb: usize,
     stderr: Option<Stdio>,
@@ -56,22 +59,28 @@ pub struct Setup {
 impl Setup {
     /// A server with this Lua script.
     pub fn lua(script: &str) -> Setup {
-        Setup::new("lua", script)
+        Setup::script(LUA, script)
+    }
+
+    /// A server with this script.
+    pub fn script(language: Language, script: &str) -> Setup {
+        Setup::new(Some(language), script)
     }
 
     /// A server with these route blocks.
     pub fn native(routes: &str) -> Setup {
-        Setup::new("native", routes)
+        Setup::new(None, routes)
     }
 
-    fn new(engine: &'static str, script: &str) -> Setup {
+    fn new(language: Option<Language>, script: &str) -> Setup {
         Setup {
-            engine,
+            language,
             script: script.to_string(),
             cfg: String::new(),
             args: Vec::new(),
             env: Vec::new(),
             modules: MODULES.iter().map(|m| m.to_string()).collect(),
+            files: Vec::new(),
             children: 2,
             shm_mb: 64,
             stderr: None,
@@ -94,6 +103,12 @@ impl Setup {
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// A file beside the script.
+    pub fn file(mut self, name: &str, text: &str) -> Setup {
+        self.files.push((name.to_string(), text.to_string()));
         self
     }
 
@@ -144,12 +159,11 @@ impl Server {
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
         let addr: SocketAddr = ([127, 0, 0, 1], port).into();
-        let script = dir.join(if s.engine == "lua" {
-            "route.lua"
-        } else {
-            "routes.cfg"
-        });
+        let script = dir.join(s.language.map_or("routes.cfg".into(), |l| l.file()));
         std::fs::write(&script, &s.script).expect("the script");
+        for (name, text) in &s.files {
+            std::fs::write(dir.join(name), text).expect("a file");
+        }
         let cfg = dir.join("olelo.cfg");
         std::fs::write(&cfg, config(&s, &dir, port)).expect("the configuration");
         let mut child = Command::new(program("olelo"))
@@ -392,11 +406,16 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
     c.push_str(&format!(
         "modparam(\"ctl\", \"binrpc\", \"unix:{d}/ctl\")\n"
     ));
-    if s.engine == "lua" {
-        c.push_str(&format!("loadmodule \"app_lua.so\"\nmodparam(\"app_lua\", \"load\", \"{d}/route.lua\")\ncfgengine \"lua\"\n"));
+    if let Some(l) = s.language {
+        c.push_str(&format!(
+            "loadmodule \"{0}.so\"\nmodparam(\"{0}\", \"load\", \"{d}/{1}\")\ncfgengine \"{2}\"\n",
+            l.module,
+            l.file(),
+            l.engine
+        ));
     }
     c.push_str(&s.cfg);
-    if s.engine == "native" {
+    if s.language.is_none() {
         c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
     }
     c

@@ -40,6 +40,8 @@ static INSTALLED: Mutex<Vec<Part>> = Mutex::new(Vec::new());
 #[derive(Debug, Clone, PartialEq)]
 struct Part {
     engine: String,
+    /// Grows with every reload of this engine: also one of the same text begins anew.
+    revision: u64,
     source: Source,
 }
 
@@ -248,6 +250,7 @@ fn try_in_canary(parts: &[(EngineKind, Source)]) -> Result<Vec<Part>, String> {
             let source = source.loaded_by(|s| (k.build)(s).map(drop))?;
             Ok(Part {
                 engine: k.name.to_string(),
+                revision: 0,
                 source,
             })
         });
@@ -278,6 +281,7 @@ fn encode(parts: &[Part]) -> Vec<u8> {
     };
     for p in parts {
         put(p.engine.as_bytes());
+        put(&p.revision.to_le_bytes());
         for files in [&p.source.files, &p.source.imports] {
             put(files.len().to_string().as_bytes());
             for f in files {
@@ -300,6 +304,7 @@ fn decode(b: &[u8]) -> Option<Vec<Part>> {
     let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
     let mut parts = Vec::new();
     while let Some(engine) = next() {
+        let revision = u64::from_le_bytes(next()?.try_into().ok()?);
         let mut files = || -> Option<Vec<File>> {
             let count: usize = text(next()?).parse().ok()?;
             let file = |_| {
@@ -312,6 +317,7 @@ fn decode(b: &[u8]) -> Option<Vec<Part>> {
         };
         parts.push(Part {
             engine: text(engine),
+            revision,
             source: Source {
                 files: files()?,
                 imports: files()?,
@@ -338,6 +344,7 @@ mod tests {
         let parts = vec![
             Part {
                 engine: "lua".into(),
+                revision: 7,
                 source: Source {
                     files: vec![file("a.lua", b"x\0y"), file("b.lua", b"")],
                     imports: vec![file("c.lua", b"z")],
@@ -345,6 +352,7 @@ mod tests {
             },
             Part {
                 engine: "native".into(),
+                revision: 0,
                 source: Source::default(),
             },
         ];

@@ -175,7 +175,7 @@ impl State {
         // SAFETY: `lua_sethook`, which `stop` calls, is what Lua's own programs call from a signal
         // handler; the state lives as long as `self` and runs on this very thread.
         let outcome = unsafe { call::enter(ctx, self.limits, stop, l.cast(), called) };
-        if budget::is_over() {
+        if matches!(outcome, Outcome::OutOfBudget(_)) {
             // SAFETY: removing the hook is always allowed.
             unsafe { ffi::lua_sethook(l, None, 0, 0) };
         }

@@ -82,8 +82,10 @@ pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
         ReloadError::Refused(old, e)
     })?;
     for part in tried {
-        let of = parts.iter_mut().find(|p| p.engine == part.engine);
-        of.into_iter().for_each(|p| *p = part.clone());
+        if let Some(p) = parts.iter_mut().find(|p| p.engine == part.engine) {
+            p.revision += 1;
+            p.source = part.source;
+        }
     }
     let blob = encode(&parts);
     let report = adopt(store, old, hex_digest(&blob), || {
@@ -124,7 +126,7 @@ fn tell(before: &[Part], now: &[Part]) {
     for part in now {
         let old = before.iter().find(|p| p.engine == part.engine);
         if let (Some(old), Some(kind)) = (old, engine::find(&part.engine))
-            && old != part
+            && old.source != part.source
         {
             (kind.adopted)(&old.source, &part.source);
         }
