@@ -122,7 +122,7 @@ fn what_was_recorded_holds() {
     let written = dir.read("x.sip");
     for wanted in [
         "# kept\nphone",
-        "# kept as well\nreceive INVITE sip:relay@192.0.2.20:5070 from alice\n  Subject: hello\nexpect 100 trying -- your call is important to us\nexpect INVITE sip:relay@192.0.2.20:5070 to bob as first\n  Call-ID: {id}\n  X-Way: a;b\n  Subject: -\n",
+        "# kept as well\nreceive INVITE sip:relay@192.0.2.20:5070 from alice\n  Subject: hello\nexpect 100\nexpect INVITE sip:relay@192.0.2.20:5070 to bob as first\n  Call-ID: {id}\n  X-Way: a;b\n  Subject: -\n",
         "reply 180 to first\nexpect 180 Ringing\n",
         "reply 486\nexpect ACK sip:relay@192.0.2.20:5070 to bob\n",
         "expect 486 Busy Here\n",

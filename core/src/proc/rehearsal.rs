@@ -97,11 +97,11 @@ impl Rehearsal {
         Ok(())
     }
 
-    /// Time goes by: the timers run as they would. `go_on` is asked after each run.
-    pub fn pass(&mut self, ms: u64, mut go_on: impl FnMut() -> bool) {
+    /// Time goes by: the timers run as they would.
+    pub fn pass(&mut self, ms: u64) {
         let end = monotonic_ms() + ms;
         let step = ms.div_ceil(MOST_TURNS).max(1);
-        while go_on() {
+        loop {
             let due = self.jobs.iter().map(|(_, d)| *d).min().unwrap_or(u64::MAX);
             // Jobs that are due a little later run together with the first.
             let now = due.max(monotonic_ms()).next_multiple_of(step);

@@ -130,6 +130,9 @@ fn step(line: &str, block: Vec<String>) -> Result<What, String> {
     let words = Words::of(line)?;
     let mut w = words.iter();
     let verb = w.next().unwrap_or_default();
+    if !line.starts_with(verb) {
+        return Err(format!("a step begins with a word: {line}"));
+    }
     let takes_block = matches!(verb, "receive" | "reply" | "expect");
     if !block.is_empty() && !takes_block {
         return Err(format!("`{verb}` takes no indented lines"));
@@ -352,6 +355,9 @@ pub fn unquoted(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
+/// The longest time that may go by: ten years.
+const LONGEST_MS: f64 = 10.0 * 365.0 * 86_400_000.0;
+
 /// `500ms`, `32s`, `5m`, `2h` in milliseconds.
 fn milliseconds(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -364,7 +370,8 @@ fn milliseconds(text: &str) -> Option<u64> {
         "d" => 86_400_000.0,
         _ => return None,
     };
-    Some((number.parse::<f64>().ok()? * factor) as u64)
+    let ms = number.parse::<f64>().ok()? * factor;
+    (ms <= LONGEST_MS).then_some(ms as u64)
 }
 
 /// Where `mark` stands in `text` outside of quotes, parentheses and slashes. `=` of `=>` is none.
@@ -511,6 +518,9 @@ mod tests {
             ("after 3s", 1, "before the first case"),
             ("== a\n\nexpectt 200", 3, "did you mean expect?"),
             ("== a\nafter soon", 2, "no time"),
+            ("== a\nafter 99999d", 2, "no time"),
+            ("== a\n\"expect\"\u{e9} 200", 2, "begins with a word"),
+            ("== a\nexpect \"200", 2, "quote never closes"),
             ("== a\n== a", 2, "already"),
             ("== a\nreceive from x", 2, "which message"),
             ("== a\nexpect invite", 2, "METHOD"),

@@ -325,7 +325,7 @@ impl Player {
         if let Some(r) = &mut self.recorder {
             r.cause(Sip::default());
         }
-        self.rehearsal.pass(ms, || true);
+        self.rehearsal.pass(ms);
         // What was sent before goes out again by itself: transactions retransmit.
         let seen = &mut self.seen;
         CAUGHT.with_borrow_mut(|c| {

@@ -124,11 +124,16 @@ impl Recorder {
                 name(calls, &sent.to)
             );
         } else {
-            let _ = write!(
-                out,
-                "{}",
-                sip.first.split_once(' ').map_or("", |(_, r)| r).trim()
-            );
+            let _ = write!(out, "{}", sip.word(1));
+            let reason = sip.first.splitn(3, ' ').nth(2).unwrap_or_default();
+            // A word of the language within it is kept from being one by quotes.
+            let quote = match reason.split(' ').any(|w| matches!(w, "to" | "as")) {
+                true => "\"",
+                false => "",
+            };
+            if sip.status() != 100 && !reason.is_empty() {
+                let _ = write!(out, " {quote}{reason}{quote}");
+            }
             if calls.asker(sip).is_some_and(|a| a != sent.to) {
                 let _ = write!(out, " to {}", name(calls, &sent.to));
             }

@@ -69,6 +69,8 @@ fn complain(what: String) -> bool {
 /// The stage's whole life.
 fn stage(o: &Options, files: &[File], cases: &[Place], mut out: UnixStream) -> i32 {
     signals::ignore_pipe();
+    // What a script prints must not get between the lines of the report.
+    let _ = nix::unistd::dup2_stdout(std::io::stderr());
     let Some((first, _)) = cases.first() else {
         return 0;
     };
