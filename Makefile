@@ -18,10 +18,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
 
-# LuaJIT is built from source: a C compiler and make are all that Debian may lack.
+# Interpreters are built from source: compilers of C and C++ and make are all that Debian may lack.
 deps:
 	@command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs"; exit 1; }
-	@command -v cc >/dev/null && command -v make >/dev/null || \
+	@command -v cc >/dev/null && command -v c++ >/dev/null && command -v make >/dev/null || \
 		{ $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends build-essential; }
 
 run: deps

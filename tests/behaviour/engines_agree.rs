@@ -1,7 +1,7 @@
 //! The shipped routing in Lua and in the native language is one behaviour: the same traffic gives
 //! the same messages on the wire.
 
-use crate::{shipped, shipped_natively};
+use crate::{shipped, shipped_in_squirrel, shipped_natively};
 use olelo_sip::Message;
 use olelo_tests::{Phone, Setup, Transport, free_port, text};
 use regex::Regex;
@@ -188,5 +188,15 @@ fn lua_and_native_routing_say_the_same_on_the_wire() {
             assert_eq!(l, n, "with {options:?}");
         }
         assert_eq!(lua.len(), native.len());
+    }
+}
+
+#[test]
+fn squirrel_says_the_same_as_native_routing() {
+    for options in [&[][..], &["-A", "WITH_NAT"], &["-A", "WITH_AUTH"]] {
+        let squirrel = traffic(shipped_in_squirrel(), options);
+        let native = traffic(shipped_natively(), options);
+        assert!(squirrel.len() > 20, "{options:?}: {}", squirrel.len());
+        assert_eq!(squirrel, native, "with {options:?}");
     }
 }

@@ -15,6 +15,7 @@ mod field;
 mod framing;
 mod http;
 mod ipv6;
+mod javascript;
 mod media_relays;
 mod memory;
 mod modules_misc;
@@ -25,6 +26,7 @@ mod offline;
 mod pseudo_variables;
 mod register;
 mod reload;
+mod squirrel;
 mod stateless;
 mod survival;
 
@@ -36,6 +38,12 @@ fn shipped() -> olelo_tests::Setup {
 /// The same in the native language.
 fn shipped_natively() -> olelo_tests::Setup {
     olelo_tests::Setup::native(include_str!("../../etc/routes.cfg")).cfg(PARAMETERS)
+}
+
+/// The same in Squirrel.
+fn shipped_in_squirrel() -> olelo_tests::Setup {
+    let script = include_str!("../../etc/olelo.sq");
+    olelo_tests::Setup::script(olelo_tests::language::SQUIRREL, script).cfg(PARAMETERS)
 }
 
 /// Parameters of the shipped configuration that its routing counts on.

@@ -106,7 +106,7 @@ impl Setup {
         self
     }
 
-    /// A file beside the script.
+    /// A file beside the script, or in a folder there.
     pub fn file(mut self, name: &str, text: &str) -> Setup {
         self.files.push((name.to_string(), text.to_string()));
         self
@@ -162,7 +162,9 @@ impl Server {
         let script = dir.join(s.language.map_or("routes.cfg".into(), |l| l.file()));
         std::fs::write(&script, &s.script).expect("the script");
         for (name, text) in &s.files {
-            std::fs::write(dir.join(name), text).expect("a file");
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file");
         }
         let cfg = dir.join("olelo.cfg");
         std::fs::write(&cfg, config(&s, &dir, port)).expect("the configuration");

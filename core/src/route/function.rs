@@ -279,7 +279,29 @@ impl Function {
             )));
         }
         super::run::refresh_log_prefix(ctx);
-        (self.handler)(ctx, args).map_err(|e| ScriptError(format!("{}: {}", self.signature(), e.0)))
+        let number_for_text =
+            |(p, a): (&Param, &Val<'_>)| p.kind == Kind::Str && matches!(a, Val::Int(_));
+        let done = if self.params.iter().zip(args).any(number_for_text) {
+            (self.handler)(ctx, &self.printed(args))
+        } else {
+            (self.handler)(ctx, args)
+        };
+        done.map_err(|e| ScriptError(format!("{}: {}", self.signature(), e.0)))
+    }
+
+    /// The arguments with numbers printed where text is wanted: scripts count on that, since the
+    /// original does so in most languages.
+    #[cold]
+    fn printed<'a>(&self, args: &'a [Val<'_>]) -> Vec<Val<'a>> {
+        let all = args.iter().zip(&self.params);
+        all.map(|(a, p)| match (p.kind, a) {
+            (Kind::Str, Val::Int(i)) => Val::from(i.to_string()),
+            (_, Val::Int(i)) => Val::Int(*i),
+            (_, Val::Bool(b)) => Val::Bool(*b),
+            (_, Val::Str(s)) => Val::bytes(s),
+            (_, other) => other.clone().into_owned(),
+        })
+        .collect()
     }
 }
 
@@ -467,6 +489,7 @@ mod tests {
         assert_eq!(f.signature(), "KSR.t.add(a: int, b?: int) -> int");
         let g = function("upper", upper);
         assert_eq!(g.call(&mut ctx, &[Val::text("ab")]), Ok(Val::owned("AB")));
+        assert_eq!(g.call(&mut ctx, &[Val::Int(-5)]), Ok(Val::owned("-5")));
     }
 
     #[test]

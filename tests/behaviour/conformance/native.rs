@@ -144,5 +144,5 @@ request_route {{
     ))
     .children(1)
     .start();
-    abuse(&server, count);
+    abuse(&server, count, |_| ());
 }

@@ -93,6 +93,8 @@ function ksr_request_route() {
   } else if (method === "COUNT") {
     KSR.sl.sl_send_reply(200, NAMES.length + " functions");
     return 1;
+  } else if (method === "OPTIONS") {
+    KSR.err("PROBE " + (KSR.pv.get("$rU") || "") + ".\n");
   } else if (method === "VALUES") {
     values();
   } else if (method === "CAUGHT") {

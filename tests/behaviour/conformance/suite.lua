@@ -94,6 +94,8 @@ function ksr_request_route()
   elseif method == "COUNT" then
     KSR.sl.sl_send_reply(200, #NAMES .. " functions")
     return 1
+  elseif method == "OPTIONS" then
+    KSR.err("PROBE " .. (KSR.pv.get("$rU") or "") .. ".\n")
   elseif method == "VALUES" then
     values()
   elseif method == "CAUGHT" then

@@ -145,6 +145,8 @@ class Router:
         elif method == "COUNT":
             KSR.sl.sl_send_reply(200, str(len(NAMES)) + " functions")
             return 1
+        elif method == "OPTIONS":
+            KSR.err("PROBE " + (KSR.pv.get("$rU") or "") + ".\n")
         elif method == "VALUES":
             values()
         elif method == "CAUGHT":

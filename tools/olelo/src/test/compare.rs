@@ -249,12 +249,11 @@ pub fn filled(text: &str, names: &Names) -> String {
     let mut out = String::new();
     pieces(text, |text, name| {
         out += text;
-        match name {
-            Some(n) => match names.get(n) {
+        if let Some(n) = name {
+            match names.get(n) {
                 Some(v) => out += v,
                 None => out += &format!("{{{n}}}"),
-            },
-            None => {}
+            }
         }
     });
     out

@@ -397,13 +397,9 @@ impl Words {
         let mut words = vec![];
         let mut rest = line.trim();
         while !rest.is_empty() {
-            let end = if rest.starts_with('"') {
-                rest[1..]
-                    .find('"')
-                    .map(|e| e + 2)
-                    .ok_or("a quote never closes")?
-            } else {
-                rest.find(char::is_whitespace).unwrap_or(rest.len())
+            let end = match rest.strip_prefix('"') {
+                Some(inner) => inner.find('"').ok_or("a quote never closes")? + 2,
+                None => rest.find(char::is_whitespace).unwrap_or(rest.len()),
             };
             let (word, tail) = rest.split_at(end);
             words.push(word.trim_matches('"').to_string());

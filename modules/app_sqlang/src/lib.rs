@@ -1,0 +1,94 @@
+//! The `app_sqlang` module: routing in Squirrel 3.
+//!
+//! `cfgengine "sqlang"` makes the script named by the `load` parameter the server's routing: its
+//! functions `ksr_request_route`, `ksr_reply_route`, `ksr_onsend_route`, and those named by
+//! `KSR.tm.t_on_failure` and its like. All exports are under `KSR`. Each process has its own machine,
+//! built after the fork from the generation that serves.
+//!
+//! Squirrel is in the tree (`squirrel/`, with what was changed in its README); `ffi` is all that
+//! touches its memory.
+
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+mod ffi;
+#[cfg(test)]
+mod tests;
+
+use olelo_core::route::ctx::Ctx;
+use olelo_core::route::engine::{Engine, Outcome, Source};
+use olelo_core::route::module::Module;
+use olelo_script::{Language, Limits, Settings, call};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+static SETTINGS: Settings = Settings::new();
+
+/// The language.
+struct Squirrel;
+
+impl Language for Squirrel {
+    const NAME: &'static str = "Squirrel";
+    const ENGINE: &'static str = "sqlang";
+    const ALIASES: &'static [&'static str] = &["app_sqlang", "squirrel"];
+    const MODULE: &'static str = "app_sqlang";
+    const NATIVE: &'static str = "sqlang";
+    const DOC: &'static str =
+        "Routing in Squirrel 3: `cfgengine \"sqlang\"` with the script named by `load`.";
+
+    fn settings() -> &'static Settings {
+        &SETTINGS
+    }
+
+    fn build(source: &Source, limits: Limits) -> Result<Rc<dyn Engine>, String> {
+        let machine = ffi::Machine::new(&call::exports(), limits, importer(source))?;
+        load(&machine, source)?;
+        Ok(Rc::new(machine))
+    }
+}
+
+/// The module.
+pub fn module() -> Module {
+    olelo_script::module::<Squirrel>()
+}
+
+/// Runs the top level of all files.
+fn load(machine: &ffi::Machine, source: &Source) -> Result<(), String> {
+    for file in &source.files {
+        match machine.run(&file.text, &file.path, &mut Ctx::new()) {
+            Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What `dofile` and `loadfile` read: a relative path is looked for beside the script first.
+fn importer(source: &Source) -> ffi::Importer {
+    let beside = Path::new(source.path()).parent().map(PathBuf::from);
+    let source = source.clone();
+    Box::new(move |path| {
+        let near = beside
+            .as_ref()
+            .filter(|_| Path::new(path).is_relative())
+            .map(|dir| dir.join(path).display().to_string());
+        match near {
+            Some(near) if source.holds(&near) || Path::new(&near).exists() => source.import(&near),
+            _ => source.import(path),
+        }
+    })
+}
+
+impl Engine for ffi::Machine {
+    fn call(&self, name: &str, args: &[&str], ctx: &mut Ctx) -> Outcome {
+        ffi::Machine::call(self, name, args, ctx)
+    }
+
+    fn run(&self, text: &[u8], name: &str, ctx: &mut Ctx) -> Outcome {
+        ffi::Machine::run(self, text, name, ctx)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        ffi::Machine::has(self, name)
+    }
+}
