@@ -22,6 +22,7 @@ mod modules_misc;
 mod native;
 mod native_routes;
 mod native_values;
+mod offline;
 mod pseudo_variables;
 mod python;
 mod python_budget;
