@@ -13,7 +13,7 @@ PREFIX ?= /usr/local
 RUN_DIR ?= $(CURDIR)/run
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
-.PHONY: help run test check doc bench deaths fuzz install deps
+.PHONY: help run test check doc bench deaths fuzz install deps python
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -40,8 +40,18 @@ run: deps
 	@echo
 	target/release/olelo -f etc/olelo.cfg -DD -E -w etc -Y $(RUN_DIR) $(ARGS)
 
+# Python's library is opened at run time: only tests and those who route in Python need one.
+PYTHON_IS_THERE = import os, sysconfig; v = sysconfig.get_config_var; \
+	raise SystemExit(not (v("Py_ENABLE_SHARED") and os.path.exists(v("LIBDIR") + "/" + v("INSTSONAME"))))
+python:
+	@python3 -c '$(PYTHON_IS_THERE)' 2>/dev/null || \
+		{ command -v python3 >/dev/null && /sbin/ldconfig -p | grep -q 'libpython3\.[0-9]*\.so\.1\.0'; } || \
+		{ $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends python3 && \
+		  $(SUDO) apt-get install -y --no-install-recommends \
+			libpython$$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])'); }
+
 # The server's programs are built first: behaviour tests run them.
-test: deps
+test: deps python
 	cargo build -p olelo -p olctl
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; \
 	 else cargo test --workspace; fi
@@ -75,4 +85,4 @@ install: deps
 	cargo build --release -p olelo -p olctl
 	install -D -t $(DESTDIR)$(PREFIX)/sbin target/release/olelo
 	install -D -t $(DESTDIR)$(PREFIX)/bin target/release/olctl
-	install -D -m 644 -t $(DESTDIR)/etc/olelo etc/olelo.cfg etc/olelo.lua
+	install -D -m 644 -t $(DESTDIR)/etc/olelo etc/olelo.cfg etc/olelo.lua etc/olelo.py

@@ -13,6 +13,7 @@ pub const ALL: &[Available] = &[
     ("acc", olelo_acc::module),
     ("app_jsdt", olelo_app_jsdt::module),
     ("app_lua", olelo_app_lua::module),
+    ("app_python3", olelo_app_python3::module),
     ("app_sqlang", olelo_app_sqlang::module),
     ("auth", olelo_auth::module),
     ("cfg_rpc", olelo_cfg_rpc::module),

@@ -1,8 +1,9 @@
-//! The shipped routing in Lua and in the native language is one behaviour: the same traffic gives
-//! the same messages on the wire.
+//! The shipped routing is one behaviour in five languages: the same traffic gives the same messages on
+//! the wire.
 
-use crate::{shipped, shipped_in_squirrel, shipped_natively};
+use crate::{shipped, shipped_in, shipped_natively};
 use olelo_sip::Message;
+use olelo_tests::language::{JAVASCRIPT, PYTHON, SQUIRREL};
 use olelo_tests::{Phone, Setup, Transport, free_port, text};
 use regex::Regex;
 use std::net::UdpSocket;
@@ -174,7 +175,26 @@ fn traffic(setup: Setup, options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn lua_and_native_routing_say_the_same_on_the_wire() {
+fn native_routing_says_the_same_as_lua() {
+    agrees_with_lua(shipped_natively);
+}
+
+#[test]
+fn javascript_says_the_same_as_lua() {
+    agrees_with_lua(|| shipped_in(JAVASCRIPT, include_str!("../../etc/olelo.js")));
+}
+
+#[test]
+fn python_says_the_same_as_lua() {
+    agrees_with_lua(|| shipped_in(PYTHON, include_str!("../../etc/olelo.py")));
+}
+
+#[test]
+fn squirrel_says_the_same_as_lua() {
+    agrees_with_lua(|| shipped_in(SQUIRREL, include_str!("../../etc/olelo.sq")));
+}
+
+fn agrees_with_lua(other: fn() -> Setup) {
     for options in [
         &[][..],
         &["-A", "WITH_NAT"],
@@ -182,21 +202,11 @@ fn lua_and_native_routing_say_the_same_on_the_wire() {
         &["-A", "WITH_ANTIFLOOD"],
     ] {
         let lua = traffic(shipped(), options);
-        let native = traffic(shipped_natively(), options);
+        let other = traffic(other(), options);
         assert!(lua.len() > 20, "{options:?}: only {} messages", lua.len());
-        for (l, n) in lua.iter().zip(&native) {
-            assert_eq!(l, n, "with {options:?}");
+        for (l, o) in lua.iter().zip(&other) {
+            assert_eq!(l, o, "with {options:?}");
         }
-        assert_eq!(lua.len(), native.len());
-    }
-}
-
-#[test]
-fn squirrel_says_the_same_as_native_routing() {
-    for options in [&[][..], &["-A", "WITH_NAT"], &["-A", "WITH_AUTH"]] {
-        let squirrel = traffic(shipped_in_squirrel(), options);
-        let native = traffic(shipped_natively(), options);
-        assert!(squirrel.len() > 20, "{options:?}: {}", squirrel.len());
-        assert_eq!(squirrel, native, "with {options:?}");
+        assert_eq!(lua.len(), other.len());
     }
 }

@@ -1,7 +1,8 @@
 //! A server of the test's own.
 
-use crate::language::{LUA, Language};
+use crate::language::{LUA, Language, PYTHON};
 use crate::{PATIENCE, unique};
+use nix::fcntl::{FcntlArg, fcntl};
 use olelo_ipc::Value;
 use olelo_ipc::binrpc::{self, Body, Packet};
 use std::fs::File;
@@ -67,6 +68,11 @@ impl Setup {
         Setup::new(Some(language), script)
     }
 
+    /// A server with this Python script.
+    pub fn python(script: &str) -> Setup {
+        Setup::script(PYTHON, script)
+    }
+
     /// A server with these route blocks.
     pub fn native(routes: &str) -> Setup {
         Setup::new(None, routes)
@@ -87,7 +93,7 @@ impl Setup {
         }
     }
 
-    /// More lines of configuration, after the modules are loaded.
+    /// More lines of configuration, after the modules are loaded. `{dir}` is the scratch directory.
     pub fn cfg(mut self, lines: &str) -> Setup {
         self.cfg.push_str(lines);
         self.cfg.push('\n');
@@ -134,6 +140,28 @@ impl Setup {
     pub fn start(self) -> Server {
         Server::start(self)
     }
+
+    /// Starts the server, which must not come to serve, and returns what it logged.
+    pub fn refused(self) -> String {
+        let mut server = Server::launch(self);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                assert!(!status.success(), "olelo ended well");
+                // Its log is whole once the reader has seen its end.
+                while Arc::strong_count(&server.log) > 1 && Instant::now() < end {
+                    server.wait_a_moment();
+                }
+                return server.logged();
+            }
+            assert!(
+                Instant::now() < end && !server.has_logged("serves with"),
+                "olelo was to refuse:\n{}",
+                server.logged()
+            );
+            server.wait_a_moment();
+        }
+    }
 }
 
 /// A running server. Ends when dropped.
@@ -154,7 +182,21 @@ struct Log {
 }
 
 impl Server {
-    fn start(mut s: Setup) -> Server {
+    fn start(s: Setup) -> Server {
+        let is_seen = s.stderr.is_none();
+        let mut server = Server::launch(s);
+        if is_seen {
+            server.wait_for_start();
+        } else {
+            server.eventually("it serves", || {
+                UnixStream::connect(server.dir.join("ctl")).is_ok()
+                    && server.ctl().call("core.uptime", &[]).is_ok()
+            });
+        }
+        server
+    }
+
+    fn launch(mut s: Setup) -> Server {
         let dir = std::env::temp_dir().join(format!("olelo-test-{}", unique()));
         std::fs::create_dir_all(&dir).expect("a scratch directory");
         let port = free_port();
@@ -184,7 +226,10 @@ impl Server {
             .expect("olelo starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take();
-        let is_seen = stderr.is_some();
+        if let Some(pipe) = &stderr {
+            // The server loses lines rather than wait for a reader that gets no CPU.
+            let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        }
         let sink = log.clone();
         std::thread::spawn(move || {
             let lines = stderr.map(|e| BufReader::new(e).split(b'\n'));
@@ -196,22 +241,13 @@ impl Server {
                 sink.more.notify_all();
             }
         });
-        let mut server = Server {
+        Server {
             child,
             dir,
             log,
             script,
             addr,
-        };
-        if is_seen {
-            server.wait_for_start();
-        } else {
-            server.eventually("it serves", || {
-                UnixStream::connect(server.dir.join("ctl")).is_ok()
-                    && server.ctl().call("core.uptime", &[]).is_ok()
-            });
         }
-        server
     }
 
     fn wait_for_start(&mut self) {
@@ -279,6 +315,11 @@ impl Server {
             );
             self.wait_a_moment();
         }
+    }
+
+    /// Replaces a file beside the script.
+    pub fn write_file(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.join(name), text).expect("a file");
     }
 
     /// Replaces the text of the script or of the route blocks; what a reload reads.
@@ -416,7 +457,7 @@ fn config(s: &Setup, dir: &Path, port: u16) -> String {
             l.engine
         ));
     }
-    c.push_str(&s.cfg);
+    c.push_str(&s.cfg.replace("{dir}", &d.to_string()));
     if s.language.is_none() {
         c.push_str(&format!("include_file \"{d}/routes.cfg\"\n"));
     }

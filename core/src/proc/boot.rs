@@ -65,10 +65,11 @@ pub fn load_modules(
     let mut modules = core;
     for l in &tree.modules {
         let name = l.short_name();
-        if modules.iter().any(|m| m.name == name) {
+        if modules.iter().any(|m| m.answers_to(name)) {
             continue;
         }
-        match available.iter().find(|(n, _)| *n == name) {
+        let by_alias = || available.iter().find(|(_, make)| make().answers_to(name));
+        match available.iter().find(|(n, _)| *n == name).or_else(by_alias) {
             Some((_, make)) => modules.push(make()),
             None => errors.push(missing(l, available)),
         }
@@ -96,7 +97,7 @@ pub fn load_modules(
         // A module that can't be loaded is reported where it is loaded, not once per parameter.
         let reported = |n: &String| {
             tree.modules.iter().any(|l| l.short_name() == n.as_str())
-                && !available.iter().any(|(a, _)| a == n)
+                && !modules.iter().any(|m| m.answers_to(n))
         };
         if !p.modules.iter().any(reported) {
             set_param(p, &modules, available, &mut errors);
@@ -164,7 +165,7 @@ fn set_param(
     };
     let mut matched = false;
     for name in &p.modules {
-        let Some(m) = modules.iter().find(|m| m.name == name.as_str()) else {
+        let Some(m) = modules.iter().find(|m| m.answers_to(name)) else {
             continue;
         };
         matched = true;
@@ -189,10 +190,11 @@ fn set_param(
         }
     }
     if !matched {
-        let known = p
-            .modules
-            .iter()
-            .any(|n| available.iter().any(|(a, _)| a == n));
+        let known = p.modules.iter().any(|n| {
+            available
+                .iter()
+                .any(|(a, make)| a == n || make().answers_to(n))
+        });
         let help = if known {
             Some(format!(
                 "add loadmodule \"{}.so\" above",
@@ -214,12 +216,23 @@ fn set_param(
     }
 }
 
-/// Maps the arena, opens the sockets (unless only checking) and initialises the modules.
+/// What a server is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve.
+    Serve,
+    /// To see whether it could.
+    Check,
+    /// To route in [`super::rehearsal`]: it has its addresses, but nobody can reach them.
+    Rehearse,
+}
+
+/// Maps the arena, opens the sockets where it is to serve, and initialises the modules.
 pub fn prepare(
     tree: &Config,
     config: CoreConfig,
     registry: Registry,
-    check_only: bool,
+    purpose: Purpose,
 ) -> Result<&'static Server, BootError> {
     let mut listens = tree.listens.clone();
     if listens.is_empty() {
@@ -235,10 +248,9 @@ pub fn prepare(
     }
     let slots =
         64 + 2 * (config.children * (listens.len().max(4) * 2) + config.tcp_children) as u16;
-    let size = if check_only {
-        config.shm_bytes.min(64 << 20)
-    } else {
-        config.shm_bytes
+    let size = match purpose {
+        Purpose::Serve => config.shm_bytes,
+        _ => config.shm_bytes.min(64 << 20),
     };
     arena::init(ArenaConfig {
         size,
@@ -277,20 +289,23 @@ pub fn prepare(
         crate::log::share_module_levels(&names, first);
     }
     crate::cfgvars::create(&config, &registry);
-    let sockets = if check_only {
-        Sockets::default()
-    } else {
-        let port = tree
-            .param("port")
-            .and_then(|p| p.value.as_int())
-            .and_then(|p| u16::try_from(p).ok())
-            .unwrap_or(5060);
-        Sockets::open(&listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
-    };
+    let port = tree
+        .param("port")
+        .and_then(|p| p.value.as_int())
+        .and_then(|p| u16::try_from(p).ok())
+        .unwrap_or(5060);
+    let tcp = !config.disable_tcp;
+    let sockets = match purpose {
+        Purpose::Check => Ok(Sockets::default()),
+        Purpose::Rehearse => Sockets::unbound(&listens, port, tcp),
+        Purpose::Serve => Sockets::open(&listens, port, tcp, config.tos),
+    }
+    .map_err(BootError::new)?;
     let server = server::install(Server {
         config,
         registry,
         sockets,
+        serves: purpose == Purpose::Serve,
         started_at: crate::timer::wall_s(),
     });
     // Every process that may send on TCP must know the workers' queues, so their slots are reserved

@@ -180,7 +180,8 @@ fn rebuild(store: &Published, wanted: u32) {
     let slot = olelo_mem::slot::current_slot();
     // First: what a script does at its top level may ask for the engine.
     BUILT.set(wanted);
-    // Loading may take its time: whoever does it is not stuck.
+    // Loading may take its time: whoever does it is not stuck, even if what went before was.
+    olelo_ipc::signals::forget_interrupt();
     process::wait_until(monotonic_ms() + ACK_TIME.as_millis() as u64);
     let parts = store.get(wanted).and_then(|v| decode(&v));
     let built = match parts {

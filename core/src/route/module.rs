@@ -16,6 +16,8 @@ use std::sync::{OnceLock, RwLock};
 pub struct Module {
     /// Name as in `loadmodule "NAME.so"`.
     pub name: &'static str,
+    /// Other names that `loadmodule` and `modparam` take for it.
+    pub aliases: Vec<&'static str>,
     /// KEMI prefix; the module's name unless told.
     pub prefix: &'static str,
     /// What it is for, in a sentence.
@@ -78,6 +80,17 @@ impl Module {
     pub fn doc(mut self, doc: &'static str) -> Self {
         self.doc = doc;
         self
+    }
+
+    /// Adds another name.
+    pub fn alias(mut self, name: &'static str) -> Self {
+        self.aliases.push(name);
+        self
+    }
+
+    /// Whether it is meant by this name.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
     }
 
     /// Sets the KEMI prefix of its functions.

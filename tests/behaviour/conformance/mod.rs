@@ -9,7 +9,7 @@ mod native;
 
 use nix::sys::signal::Signal;
 use olelo_ipc::Value;
-use olelo_tests::language::{JAVASCRIPT, LUA, Language, SQUIRREL};
+use olelo_tests::language::{JAVASCRIPT, LUA, Language, PYTHON, SQUIRREL};
 use olelo_tests::{Phone, Server, Setup, Transport, field, text};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +79,41 @@ const JAVASCRIPT_CASE: Case = Case {
             "export function other() {}\n",
             "no function ksr_request_route",
         ),
+    ],
+};
+
+const PYTHON_CASE: Case = Case {
+    language: PYTHON,
+    script: include_str!("suite.py"),
+    fails: "'NoneType' object has no attribute 'y'",
+    versioned: |v| {
+        format!(
+            "import KSR\nimport helper\nhalf = '{v}'\ndef ksr_request_route(msg):\n    KSR.sl.sl_send_reply(200, 'v' + half + helper.half)\n"
+        )
+    },
+    helper: ("helper.py", |v| format!("half = '{v}'\n")),
+    broken: &[
+        (
+            "import KSR\ndef f(:\n    pass\n",
+            "route.py:2:7: SyntaxError",
+        ),
+        (
+            "raise ValueError('not today')\n",
+            "route.py:1: ValueError: not today",
+        ),
+        ("def other(): pass\n", "has no ksr_request_route"),
+        (
+            "def mod_init(): return object()\n",
+            "has no ksr_request_route",
+        ),
+        ("def mod_init(): pass\n", "mod_init() returned None"),
+        ("while True: pass\n", "used more than"),
+        ("import nonesuch\n", "No module named 'nonesuch'"),
+        (
+            "import sys\nsys.exit(0)\n",
+            "ends the route (exit) while it is loaded",
+        ),
+        ("import os\nos._exit(0)\n", "died"),
     ],
 };
 
@@ -162,6 +197,7 @@ macro_rules! suite {
 suite! {
     lua: LUA_CASE;
     javascript: JAVASCRIPT_CASE;
+    python: PYTHON_CASE;
     squirrel: SQUIRREL_CASE;
 }
 
