@@ -1,5 +1,7 @@
 //! Functions that run a piece of a language in its own interpreter, for routes of another language
-//! and of its own: `lua_run("name", "$ru")`, `KSR.app_lua.dostring(text)`.
+//! and of its own: `lua_run("name", "$ru")`, `KSR.app_lua.dostring(text)`. As in the original they
+//! answer whether the piece ran (1, or an error), not what it returned: a route that calls a function
+//! without a value goes on.
 
 use crate::module::Language;
 use olelo_core::route::ctx::{Ctx, End};
@@ -29,20 +31,20 @@ pub fn functions<L: Language + ?Sized>() -> Vec<Function> {
             .args(["name"])
             .doc(doc::<L>("Calls a function in")),
         function("run_p1", |c: &mut Ctx, n: &str, a: &str| {
-            call::<L>(c, n, &[a])
+            ran(call::<L>(c, n, &[a]))
         })
         .cfg(native::<L>("run"))
         .args(["name", "a"])
         .doc(doc::<L>("Calls a function, with one string, in")),
         function("run_p2", |c: &mut Ctx, n: &str, a: &str, b: &str| {
-            call::<L>(c, n, &[a, b])
+            ran(call::<L>(c, n, &[a, b]))
         })
         .cfg(native::<L>("run"))
         .args(["name", "a", "b"])
         .doc(doc::<L>("Calls a function, with two strings, in")),
         function(
             "run_p3",
-            |c: &mut Ctx, n: &str, a: &str, b: &str, d: &str| call::<L>(c, n, &[a, b, d]),
+            |c: &mut Ctx, n: &str, a: &str, b: &str, d: &str| ran(call::<L>(c, n, &[a, b, d])),
         )
         .cfg(native::<L>("run"))
         .args(["name", "a", "b", "c"])
@@ -61,19 +63,23 @@ pub fn call<L: Language + ?Sized>(
 }
 
 fn run<L: Language + ?Sized>(ctx: &mut Ctx, name: &str) -> Result<i64, ScriptError> {
-    call::<L>(ctx, name, &[])
+    ran(call::<L>(ctx, name, &[]))
+}
+
+fn ran(value: Result<i64, ScriptError>) -> Result<i64, ScriptError> {
+    value.map(|_| 1)
 }
 
 fn run_string<L: Language + ?Sized>(ctx: &mut Ctx, text: &[u8]) -> Result<i64, ScriptError> {
     let outcome = engine::<L>()?.run(text, "string", ctx);
-    value(ctx, outcome, String::new)
+    ran(value(ctx, outcome, String::new))
 }
 
 fn do_file<L: Language + ?Sized>(ctx: &mut Ctx, path: &str) -> Result<i64, ScriptError> {
     let text =
         std::fs::read(path).map_err(|e| ScriptError::new(format!("can't read {path}: {e}")))?;
     let outcome = engine::<L>()?.run(&text, path, ctx);
-    value(ctx, outcome, String::new)
+    ran(value(ctx, outcome, String::new))
 }
 
 fn doc<L: Language + ?Sized>(what: &str) -> &'static str {

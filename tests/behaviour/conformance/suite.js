@@ -116,7 +116,8 @@ function ksr_request_route() {
     KSR.sl.sl_send_reply(200, "state " + state);
     return 1;
   } else if (method === "CALLED") {
-    KSR.sl.sl_send_reply(200, "called " + KSR.app_jsdt.run_p2("called", "a", "b"));
+    const ran = KSR.app_jsdt.run_p2("called", "a", "b");
+    KSR.sl.sl_send_reply(200, "called " + ran + KSR.pv.get("$avp(called)"));
     return 1;
   } else if (method === "PIECE") {
     KSR.app_jsdt.runstring("piece = 7");
@@ -128,5 +129,5 @@ function ksr_request_route() {
 }
 
 function called(a, b) {
-  return a === "a" && b === "b" ? 17 : -1;
+  KSR.pv.sets("$avp(called)", a + b);
 }

@@ -117,7 +117,8 @@ function ksr_request_route()
     KSR.sl.sl_send_reply(200, "state " .. state)
     return 1
   elseif method == "CALLED" then
-    KSR.sl.sl_send_reply(200, "called " .. KSR.app_lua.run_p2("called", "a", "b"))
+    local ran = KSR.app_lua.run_p2("called", "a", "b")
+    KSR.sl.sl_send_reply(200, "called " .. ran .. KSR.pv.get("$avp(called)"))
     return 1
   elseif method == "PIECE" then
     KSR.app_lua.runstring("piece = 7")
@@ -129,5 +130,5 @@ function ksr_request_route()
 end
 
 function called(a, b)
-  return a == "a" and b == "b" and 17 or -1
+  KSR.pv.sets("$avp(called)", a .. b)
 end

@@ -172,7 +172,8 @@ class Router:
             KSR.sl.sl_send_reply(200, "state " + str(state))
             return 1
         elif method == "CALLED":
-            KSR.sl.sl_send_reply(200, "called " + str(KSR.app_python3.exec_p1("called", "ab")))
+            ran = KSR.app_python3.exec_p1("called", "ab")
+            KSR.sl.sl_send_reply(200, "called " + str(ran) + KSR.pv.get("$avp(called)"))
             return 1
         elif method == "PIECE":
             KSR.app_python3.runstring("piece = 7")
@@ -185,4 +186,5 @@ class Router:
         KSR.app_python3.exec("nest")
 
     def called(self, msg, a):
-        return 17 if a == "ab" else -1
+        KSR.pv.sets("$avp(called)", a)
+        return 1
