@@ -2,7 +2,9 @@
 
 use crate::python::reason;
 use olelo_ipc::Value;
-use olelo_tests::{Phone, Server, Setup, field};
+use olelo_tests::{PATIENCE, Phone, Server, Setup, field};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 fn script(version: &str) -> String {
     format!(
@@ -170,6 +172,61 @@ fn what_a_script_changed_in_python_is_as_before_after_a_reload() {
     );
     server.call("app_python.reload", &[]);
     assert_eq!(reason(&server), "OPTIONS False");
+}
+
+/// The process that is asked has Python in it, with a thread that holds its lock most of the time.
+#[test]
+fn a_worker_can_be_asked_for_a_reload() {
+    let server = Setup::python(
+        r#"
+import threading
+import KSR
+
+def mod_init():
+    return Routes()
+
+class Routes:
+    def child_init(self, rank):
+        threading.Thread(target=burn, args=(__name__,), daemon=True).start()
+
+    def ksr_request_route(self, msg):
+        KSR.sl.sl_send_reply(200, "OK")
+
+    def ksr_xhttp_event(self, msg, evname):
+        KSR.err("event %s\n" % evname)
+        KSR.jsonrpcs.dispatch()
+
+def burn(name):
+    import sys
+    while name in sys.modules:
+        sum(range(10000))
+"#,
+    )
+    .cfg("loadmodule \"xhttp.so\"\nmodparam(\"xhttp\", \"event_callback\", \"ksr_xhttp_event\")")
+    .cfg("modparam(\"app_python3\", \"time_limit\", 5000)")
+    .children(1)
+    .start();
+    let call = r#"{"jsonrpc":"2.0","method":"app_python.reload","id":1}"#;
+    for generation in 2..5 {
+        let mut s = TcpStream::connect(server.addr).expect("a connection");
+        s.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(
+            s,
+            "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{call}",
+            call.len()
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        s.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains("200 OK"), "{answer}");
+        server.wait_for_log("event xhttp:request");
+        server.eventually("all have it", || {
+            let all = server.call("app_python.list", &[]);
+            all.iter()
+                .all(|p| field(p, "generation") == Some(&Value::Int(generation)))
+        });
+        assert_eq!(reason(&server), "OK");
+    }
 }
 
 #[test]
