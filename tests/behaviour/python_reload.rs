@@ -177,33 +177,31 @@ fn what_a_script_changed_in_python_is_as_before_after_a_reload() {
 /// The process that is asked has Python in it, with a thread that holds its lock most of the time.
 #[test]
 fn a_worker_can_be_asked_for_a_reload() {
-    let server = Setup::python(
+    let server = Setup::native(
         r#"
-import threading
+request_route { python_exec("answer"); }
+event_route[xhttp:request] { jsonrpc_dispatch(); }
+"#,
+    )
+    .file(
+        "beside.py",
+        r#"
+import sys, threading
 import KSR
 
-def mod_init():
-    return Routes()
+def child_init(rank):
+    threading.Thread(target=burn, args=(__name__,), daemon=True).start()
 
-class Routes:
-    def child_init(self, rank):
-        threading.Thread(target=burn, args=(__name__,), daemon=True).start()
-
-    def ksr_request_route(self, msg):
-        KSR.sl.sl_send_reply(200, "OK")
-
-    def ksr_xhttp_event(self, msg, evname):
-        KSR.err("event %s\n" % evname)
-        KSR.jsonrpcs.dispatch()
+def answer(msg):
+    KSR.sl.sl_send_reply(200, "OK")
 
 def burn(name):
-    import sys
     while name in sys.modules:
         sum(range(10000))
 "#,
     )
-    .cfg("loadmodule \"xhttp.so\"\nmodparam(\"xhttp\", \"event_callback\", \"ksr_xhttp_event\")")
-    .cfg("modparam(\"app_python3\", \"time_limit\", 5000)")
+    .cfg("loadmodule \"xhttp.so\"\nloadmodule \"app_python3.so\"")
+    .cfg("modparam(\"app_python3\", \"load\", \"{dir}/beside.py\")")
     .children(1)
     .start();
     let call = r#"{"jsonrpc":"2.0","method":"app_python.reload","id":1}"#;
@@ -219,7 +217,6 @@ def burn(name):
         let mut answer = String::new();
         s.read_to_string(&mut answer).expect("an answer");
         assert!(answer.contains("200 OK"), "{answer}");
-        server.wait_for_log("event xhttp:request");
         server.eventually("all have it", || {
             let all = server.call("app_python.list", &[]);
             all.iter()
