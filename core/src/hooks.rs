@@ -62,6 +62,8 @@ pub static PRE_SCRIPT: Hook<fn(&mut Ctx)> = Hook::new();
 pub static POST_SCRIPT: Hook<fn(&mut Ctx)> = Hook::new();
 /// The main route failed (error, budget). Return true if the request has been answered.
 pub static SCRIPT_FAILED: Hook<fn(&mut Ctx) -> bool> = Hook::new();
+/// A route failed or was stopped, whichever it was: its name, and what went wrong with file:line.
+pub static ROUTE_FAILED: Hook<fn(&str, &str)> = Hook::new();
 /// A reply without state is about to be sent: status, reason, bytes.
 pub static LOCAL_REPLY: Hook<LocalReply> = Hook::new();
 /// Gets status, reason and bytes.

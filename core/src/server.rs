@@ -20,6 +20,9 @@ pub struct Server {
     pub registry: Registry,
     /// Listening sockets.
     pub sockets: Sockets,
+    /// It serves: it has opened its addresses to others. It does not where it only checks its
+    /// configuration or rehearses.
+    pub serves: bool,
     /// When the server started: seconds of the wall clock.
     pub started_at: i64,
 }
@@ -61,6 +64,7 @@ pub fn for_tests(modules: Vec<crate::route::module::Module>) -> &'static Server 
         config: CoreConfig::default(),
         registry: Registry::new(modules),
         sockets: Sockets::default(),
+        serves: false,
         started_at: 0,
     })
 }

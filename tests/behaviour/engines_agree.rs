@@ -1,8 +1,9 @@
-//! The shipped routing in Lua and in the native language is one behaviour: the same traffic gives
-//! the same messages on the wire.
+//! The shipped routing is one behaviour in five languages: the same traffic gives the same messages on
+//! the wire.
 
-use crate::{shipped, shipped_in_python, shipped_in_squirrel, shipped_natively};
+use crate::{shipped, shipped_in, shipped_natively};
 use olelo_sip::Message;
+use olelo_tests::language::{JAVASCRIPT, PYTHON, SQUIRREL};
 use olelo_tests::{Phone, Setup, Transport, free_port, text};
 use regex::Regex;
 use std::net::UdpSocket;
@@ -174,33 +175,38 @@ fn traffic(setup: Setup, options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn lua_and_native_routing_say_the_same_on_the_wire() {
-    agree(shipped, shipped_natively);
+fn native_routing_says_the_same_as_lua() {
+    agrees_with_lua(shipped_natively);
 }
 
 #[test]
-fn python_and_native_routing_say_the_same_on_the_wire() {
-    agree(shipped_in_python, shipped_natively);
+fn javascript_says_the_same_as_lua() {
+    agrees_with_lua(|| shipped_in(JAVASCRIPT, include_str!("../../etc/olelo.js")));
 }
 
 #[test]
-fn squirrel_and_native_routing_say_the_same_on_the_wire() {
-    agree(shipped_in_squirrel, shipped_natively);
+fn python_says_the_same_as_lua() {
+    agrees_with_lua(|| shipped_in(PYTHON, include_str!("../../etc/olelo.py")));
 }
 
-fn agree(one: fn() -> Setup, other: fn() -> Setup) {
+#[test]
+fn squirrel_says_the_same_as_lua() {
+    agrees_with_lua(|| shipped_in(SQUIRREL, include_str!("../../etc/olelo.sq")));
+}
+
+fn agrees_with_lua(other: fn() -> Setup) {
     for options in [
         &[][..],
         &["-A", "WITH_NAT"],
         &["-A", "WITH_AUTH"],
         &["-A", "WITH_ANTIFLOOD"],
     ] {
-        let one = traffic(one(), options);
+        let lua = traffic(shipped(), options);
         let other = traffic(other(), options);
-        assert!(one.len() > 20, "{options:?}: only {} messages", one.len());
-        for (l, n) in one.iter().zip(&other) {
-            assert_eq!(l, n, "with {options:?}");
+        assert!(lua.len() > 20, "{options:?}: only {} messages", lua.len());
+        for (l, o) in lua.iter().zip(&other) {
+            assert_eq!(l, o, "with {options:?}");
         }
-        assert_eq!(one.len(), other.len());
+        assert_eq!(lua.len(), other.len());
     }
 }

@@ -22,6 +22,7 @@ mod modules_misc;
 mod native;
 mod native_routes;
 mod native_values;
+mod offline;
 mod pseudo_variables;
 mod python;
 mod python_budget;
@@ -33,25 +34,22 @@ mod squirrel;
 mod stateless;
 mod survival;
 
+use olelo_tests::Setup;
+use olelo_tests::language::{LUA, Language};
+
 /// A server with the shipped script, as an operator has it.
-fn shipped() -> olelo_tests::Setup {
-    olelo_tests::Setup::lua(include_str!("../../etc/olelo.lua")).cfg(PARAMETERS)
+fn shipped() -> Setup {
+    shipped_in(LUA, include_str!("../../etc/olelo.lua"))
 }
 
-/// The same in Python.
-fn shipped_in_python() -> olelo_tests::Setup {
-    olelo_tests::Setup::python(include_str!("../../etc/olelo.py")).cfg(PARAMETERS)
+/// The same in another language.
+fn shipped_in(language: Language, script: &str) -> Setup {
+    Setup::script(language, script).cfg(PARAMETERS)
 }
 
 /// The same in the native language.
-fn shipped_natively() -> olelo_tests::Setup {
-    olelo_tests::Setup::native(include_str!("../../etc/routes.cfg")).cfg(PARAMETERS)
-}
-
-/// The same in Squirrel.
-fn shipped_in_squirrel() -> olelo_tests::Setup {
-    let script = include_str!("../../etc/olelo.sq");
-    olelo_tests::Setup::script(olelo_tests::language::SQUIRREL, script).cfg(PARAMETERS)
+fn shipped_natively() -> Setup {
+    Setup::native(include_str!("../../etc/routes.cfg")).cfg(PARAMETERS)
 }
 
 /// Parameters of the shipped configuration that its routing counts on.

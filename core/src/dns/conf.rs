@@ -146,9 +146,27 @@ pub fn conf() -> Conf {
     with(|f| f.conf.clone()).tuned()
 }
 
+/// From now on this process knows these names only, and asks nobody: for a rehearsal. Again: with
+/// these instead.
+pub fn seal(hosts: Hosts) {
+    SEALED.set(Some(Rc::new(hosts)));
+}
+
+/// Whether nobody is to be asked.
+pub(super) fn is_sealed() -> bool {
+    SEALED.with_borrow(Option::is_some)
+}
+
+thread_local! {
+    static SEALED: RefCell<Option<Rc<Hosts>>> = const { RefCell::new(None) };
+}
+
 /// The addresses that `hosts` has for a name.
 pub fn hosts(name: &str) -> Option<Vec<IpAddr>> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
+    if let Some(sealed) = SEALED.with_borrow(Clone::clone) {
+        return sealed.get(&name).cloned();
+    }
     with(|f| f.hosts.get(&name).cloned())
 }
 

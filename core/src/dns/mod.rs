@@ -112,6 +112,9 @@ pub fn addresses(host: &str, want: Families) -> Result<Vec<IpAddr>, Unanswered> 
 /// The records of a name, the search list included; aliases are followed. Empty where there are
 /// none.
 pub fn records(name: &str, kind: Kind) -> Result<Vec<Record>, Unanswered> {
+    if conf::is_sealed() {
+        return Ok(Vec::new());
+    }
     let conf = conf::conf();
     for full in conf.names(name) {
         let found = of_full_name(&conf, full, kind)?;

@@ -80,7 +80,8 @@ impl Level {
         })
     }
 
-    fn label(self) -> &'static str {
+    /// As lines of the log begin.
+    pub fn label(self) -> &'static str {
         match self {
             Level::Alert => "ALERT",
             Level::Bug => "BUG",
@@ -130,7 +131,10 @@ pub fn write(level: Level, module: &str, file: &str, line: u32, text: Arguments<
                 *b = b' ';
             }
         }
-        emit(level, buf);
+        match TAP.get() {
+            Some(tap) => tap(level, module, &buf[head..]),
+            None => emit(level, buf),
+        }
     });
 }
 
@@ -144,8 +148,12 @@ pub fn write_raw(level: Level, module: &str, text: &[u8]) {
         let slot = olelo_mem::slot::current_slot();
         let _ = write!(buf, "{slot:2}({}) {}: ", std::process::id(), level.label());
         PREFIX.with_borrow(|p| buf.extend_from_slice(p));
+        let head = buf.len();
         buf.extend_from_slice(text.strip_suffix(b"\n").unwrap_or(text));
-        emit(level, buf);
+        match TAP.get() {
+            Some(tap) => tap(level, module, &buf[head..]),
+            None => emit(level, buf),
+        }
     });
 }
 
@@ -161,6 +169,16 @@ pub fn set_prefix(text: &[u8]) {
         p.extend_from_slice(text);
     });
 }
+
+/// From now on lines go to `tap` and nowhere else: level, module, text. It must not log.
+pub fn tap(tap: Tap) {
+    let _ = TAP.set(tap);
+}
+
+/// Takes a line of the log.
+pub type Tap = fn(Level, &str, &[u8]);
+
+static TAP: std::sync::OnceLock<Tap> = std::sync::OnceLock::new();
 
 /// Chooses standard error or syslog.
 pub fn to_stderr(yes: bool) {

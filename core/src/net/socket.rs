@@ -91,6 +91,35 @@ impl Sockets {
         tcp: bool,
         tos: Option<u32>,
     ) -> Result<Sockets, String> {
+        Sockets::each(listens, default_port, tcp, |proto, addr| {
+            bind(proto, addr, tos)
+        })
+    }
+
+    /// Every address of the configuration with a socket that nobody can reach: for a rehearsal. Port
+    /// 0 becomes the default one.
+    pub fn unbound(
+        listens: &[ast::Listen],
+        default_port: u16,
+        tcp: bool,
+    ) -> Result<Sockets, String> {
+        Sockets::each(listens, default_port, tcp, |proto, addr| {
+            let addr = match addr.port() {
+                0 => SocketAddr::new(addr.ip(), default_port),
+                _ => addr,
+            };
+            let (domain, ty, p) = kind(proto, addr);
+            let s = Socket::new(domain, ty, Some(p));
+            Ok((s.map_err(|e| format!("can't make a socket: {e}"))?, addr))
+        })
+    }
+
+    fn each(
+        listens: &[ast::Listen],
+        default_port: u16,
+        tcp: bool,
+        open: impl Fn(Proto, SocketAddr) -> Result<(Socket, SocketAddr), String>,
+    ) -> Result<Sockets, String> {
         let mut all = Sockets::default();
         for l in listens {
             let protos = match l.proto {
@@ -112,13 +141,7 @@ impl Sockets {
                     if all.0.iter().any(|o| o.proto == proto && o.addr == addr) {
                         continue;
                     }
-                    let fd = bind(proto, addr, tos)?;
-                    // Port 0 asks the kernel for a free one: the real one is what we tell others.
-                    let addr = fd
-                        .local_addr()
-                        .ok()
-                        .and_then(|a| a.as_socket())
-                        .unwrap_or(addr);
+                    let (fd, addr) = open(proto, addr)?;
                     all.0.push(Listen {
                         id: SocketId(all.0.len() as u16),
                         proto,
@@ -247,7 +270,20 @@ fn addresses(hosts: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
     Ok(out)
 }
 
-fn bind(proto: Proto, addr: SocketAddr, tos: Option<u32>) -> Result<Socket, String> {
+fn kind(proto: Proto, addr: SocketAddr) -> (Domain, Type, Protocol) {
+    let domain = if addr.is_ipv6() {
+        Domain::IPV6
+    } else {
+        Domain::IPV4
+    };
+    match proto {
+        Proto::Udp => (domain, Type::DGRAM, Protocol::UDP),
+        _ => (domain, Type::STREAM, Protocol::TCP),
+    }
+}
+
+/// Opens a socket; the address is the one it got.
+fn bind(proto: Proto, addr: SocketAddr, tos: Option<u32>) -> Result<(Socket, SocketAddr), String> {
     let what = format!("{}:{addr}", proto.name());
     let fail = |step: &str, e: std::io::Error| {
         let hint = match e.kind() {
@@ -262,16 +298,7 @@ fn bind(proto: Proto, addr: SocketAddr, tos: Option<u32>) -> Result<Socket, Stri
         };
         format!("can't {step} {what}: {e}{hint}")
     };
-    let domain = if addr.is_ipv6() {
-        Domain::IPV6
-    } else {
-        Domain::IPV4
-    };
-    let (ty, p) = if proto == Proto::Udp {
-        (Type::DGRAM, Protocol::UDP)
-    } else {
-        (Type::STREAM, Protocol::TCP)
-    };
+    let (domain, ty, p) = kind(proto, addr);
     let s = Socket::new(domain, ty, Some(p)).map_err(|e| fail("make a socket for", e))?;
     if addr.is_ipv6() {
         s.set_only_v6(true)
@@ -292,5 +319,7 @@ fn bind(proto: Proto, addr: SocketAddr, tos: Option<u32>) -> Result<Socket, Stri
         s.set_nonblocking(true).map_err(|e| fail("unblock", e))?;
         s.listen(1024).map_err(|e| fail("listen on", e))?;
     }
-    Ok(s)
+    // Port 0 asks the kernel for a free one: the real one is what we tell others.
+    let real = s.local_addr().ok().and_then(|a| a.as_socket());
+    Ok((s, real.unwrap_or(addr)))
 }

@@ -1,4 +1,4 @@
-//! What takes the place of the kernel where messages leave: a simulation's network.
+//! What takes the place of the kernel where messages leave: a simulation's network, a rehearsal's notes.
 //!
 //! A server never replaces it. Everything before the system call stays as it is, the outbox of a
 //! batch included, so what a process had not flushed when it died is lost here as well. Asking

@@ -216,12 +216,23 @@ fn set_param(
     }
 }
 
-/// Maps the arena, opens the sockets (unless only checking) and initialises the modules.
+/// What a server is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve.
+    Serve,
+    /// To see whether it could.
+    Check,
+    /// To route in [`super::rehearsal`]: it has its addresses, but nobody can reach them.
+    Rehearse,
+}
+
+/// Maps the arena, opens the sockets where it is to serve, and initialises the modules.
 pub fn prepare(
     tree: &Config,
     config: CoreConfig,
     registry: Registry,
-    check_only: bool,
+    purpose: Purpose,
 ) -> Result<&'static Server, BootError> {
     let mut listens = tree.listens.clone();
     if listens.is_empty() {
@@ -237,10 +248,9 @@ pub fn prepare(
     }
     let slots =
         64 + 2 * (config.children * (listens.len().max(4) * 2) + config.tcp_children) as u16;
-    let size = if check_only {
-        config.shm_bytes.min(64 << 20)
-    } else {
-        config.shm_bytes
+    let size = match purpose {
+        Purpose::Serve => config.shm_bytes,
+        _ => config.shm_bytes.min(64 << 20),
     };
     arena::init(ArenaConfig {
         size,
@@ -279,20 +289,23 @@ pub fn prepare(
         crate::log::share_module_levels(&names, first);
     }
     crate::cfgvars::create(&config, &registry);
-    let sockets = if check_only {
-        Sockets::default()
-    } else {
-        let port = tree
-            .param("port")
-            .and_then(|p| p.value.as_int())
-            .and_then(|p| u16::try_from(p).ok())
-            .unwrap_or(5060);
-        Sockets::open(&listens, port, !config.disable_tcp, config.tos).map_err(BootError::new)?
-    };
+    let port = tree
+        .param("port")
+        .and_then(|p| p.value.as_int())
+        .and_then(|p| u16::try_from(p).ok())
+        .unwrap_or(5060);
+    let tcp = !config.disable_tcp;
+    let sockets = match purpose {
+        Purpose::Check => Ok(Sockets::default()),
+        Purpose::Rehearse => Sockets::unbound(&listens, port, tcp),
+        Purpose::Serve => Sockets::open(&listens, port, tcp, config.tos),
+    }
+    .map_err(BootError::new)?;
     let server = server::install(Server {
         config,
         registry,
         sockets,
+        serves: purpose == Purpose::Serve,
         started_at: crate::timer::wall_s(),
     });
     // Every process that may send on TCP must know the workers' queues, so their slots are reserved

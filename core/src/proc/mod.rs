@@ -9,6 +9,7 @@ mod last_resort;
 pub mod main_loop;
 pub mod owner;
 pub mod quarantine;
+pub mod rehearsal;
 mod watchdog;
 pub mod worker;
 

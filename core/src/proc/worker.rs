@@ -112,7 +112,7 @@ pub(super) fn extra(
 }
 
 /// What every child does first: the modules' hooks, its engine.
-fn begin(server: &Server, rank: i32) -> bool {
+pub(super) fn begin(server: &Server, rank: i32) -> bool {
     for m in server.registry.modules() {
         if let Some(f) = m.child_init
             && let Err(e) = f(rank)

@@ -97,9 +97,7 @@ pub fn receive(ctx: &mut Ctx, rcv: Received, bytes: &[u8]) {
     ctx.rcv = rcv;
     ctx.id += 1;
     ctx.received_ms = crate::timer::monotonic_ms();
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = crate::timer::wall();
     ctx.received_at = (now.as_secs() as i64, now.subsec_micros());
     ctx.msg.buf_mut().extend_from_slice(bytes);
     let slot = olelo_mem::slot::current_slot();
@@ -334,10 +332,12 @@ pub fn call(ctx: &mut Ctx, name: &str, arg: Option<&str>, kind: Routes) -> Outco
     match &outcome {
         Outcome::Failed(e) => {
             SCRIPT_ERRORS.inc();
+            hooks::ROUTE_FAILED.list().iter().for_each(|h| h(name, e));
             crate::error!("core", "route {name}: {e}");
         }
         Outcome::OutOfBudget(e) => {
             SCRIPT_STOPPED.inc();
+            hooks::ROUTE_FAILED.list().iter().for_each(|h| h(name, e));
             crate::error!("core", "route {name} was stopped: {e}");
             generation::discard();
         }

@@ -5,6 +5,8 @@
 //! late is run once, not once per interval missed.
 
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 pub use olelo_mem::wheel::{monotonic_ms, set_clock};
 
@@ -53,7 +55,25 @@ pub fn jobs(pace: Pace) -> Vec<Job> {
 
 /// Seconds of the wall clock.
 pub fn wall_s() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() as i64)
+    wall().as_secs() as i64
 }
+
+/// The wall clock: time since 1970.
+pub fn wall() -> Duration {
+    match WALL_AHEAD.load(Ordering::Relaxed) {
+        0 => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default(),
+        ms => Duration::from_millis(monotonic_ms().saturating_add_signed(ms)),
+    }
+}
+
+/// From now on the wall clock of this process goes with the monotonic one, which [`set_clock`] may
+/// have stopped, and shows `wall_ms` now. For simulations.
+pub fn set_wall(wall_ms: u64) {
+    let ahead = wall_ms as i64 - monotonic_ms() as i64;
+    WALL_AHEAD.store(ahead, Ordering::Relaxed);
+}
+
+/// Milliseconds from the monotonic clock to the wall clock; 0 while that is the machine's.
+static WALL_AHEAD: AtomicI64 = AtomicI64::new(0);

@@ -18,12 +18,11 @@ use olelo_ipc::budget;
 use olelo_script::Limits;
 use olelo_script::call::{self, MOST_ARGS, Ran};
 use raw::Vm;
-use std::borrow::Cow;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-/// Arrays and tables nested deeper than this don't cross the border.
+/// Arrays and tables nested deeper than this become null.
 const DEEPEST: u32 = 16;
 
 /// Reads what a script imports.
@@ -213,7 +212,7 @@ unsafe extern "C" fn olelo_squirrel_export(v: *mut Vm, f: *const Function, args:
             .enumerate()
             .try_for_each(|(i, a)| {
                 // SAFETY: the place holds an argument, and stays as it is until the shim returns.
-                *a = unsafe { value(v, i as i64 + 2, 0) }.map_err(|t| call::unfit(f, i, t))?;
+                *a = unsafe { value(v, i as i64 + 2) }.map_err(|t| call::unfit(f, i, t))?;
                 Ok(())
             });
         match given {
@@ -304,7 +303,7 @@ unsafe fn raise(v: *mut Vm, text: &str) -> c_int {
 ///
 /// # Safety
 /// `v` must be live; the value must stay at its place for as long as the result lives.
-unsafe fn value<'a>(v: *mut Vm, at: i64, depth: u32) -> Result<Val<'a>, &'static str> {
+unsafe fn value<'a>(v: *mut Vm, at: i64) -> Result<Val<'a>, &'static str> {
     // SAFETY: the caller's promise; each getter is for the type that was asked for before.
     unsafe {
         let kind = raw::sq_gettype(v, at);
@@ -325,51 +324,8 @@ unsafe fn value<'a>(v: *mut Vm, at: i64, depth: u32) -> Result<Val<'a>, &'static
                 raw::sq_getstringandsize(v, at, &mut text, &mut int);
                 Val::bytes(std::slice::from_raw_parts(text.cast(), int as usize))
             }
-            raw::ARRAY | raw::TABLE if depth < DEEPEST => aggregate(v, at, kind, depth)?,
             _ => return Err(raw::type_name(kind)),
         })
-    }
-}
-
-/// An array or a table, copied: its parts pass over the stack one by one.
-///
-/// # Safety
-/// As for [`value`], with a value of this kind at the place.
-unsafe fn aggregate<'a>(
-    v: *mut Vm,
-    at: i64,
-    kind: u32,
-    depth: u32,
-) -> Result<Val<'a>, &'static str> {
-    let (mut list, mut dict) = (Vec::new(), Vec::new());
-    let mut failed = None;
-    // SAFETY: `sq_next` takes the place of the iteration from the top and pushes key and value above
-    // it, which are popped again; what is read from them is copied before. There is room: each level
-    // takes four places of the 300 that a native function has.
-    unsafe {
-        let top = raw::sq_gettop(v);
-        raw::sq_push(v, at);
-        raw::sq_pushnull(v);
-        while failed.is_none() && raw::sq_next(v, -2) >= 0 {
-            let end = raw::sq_gettop(v);
-            match value(v, end, depth + 1).map(Val::into_owned) {
-                Err(e) => failed = Some(e),
-                Ok(x) if kind == raw::ARRAY => list.push(x),
-                Ok(x) => {
-                    let key = value(v, end - 1, depth + 1).ok();
-                    let key = key.and_then(|k| k.into_bytes().map(Cow::into_owned));
-                    let key = key.unwrap_or_default();
-                    dict.push((String::from_utf8_lossy(&key).into_owned(), x));
-                }
-            }
-            raw::sq_settop(v, end - 2);
-        }
-        raw::sq_settop(v, top);
-    }
-    match failed {
-        Some(e) => Err(e),
-        None if kind == raw::ARRAY => Ok(Val::List(list)),
-        None => Ok(Val::Dict(dict)),
     }
 }
 

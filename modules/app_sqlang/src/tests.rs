@@ -9,6 +9,7 @@ use crate::ffi::Machine;
 use olelo_core::route::ctx::{Ctx, End};
 use olelo_core::route::engine::Outcome;
 use olelo_core::route::function::{AnyVal, Function, function};
+use olelo_core::route::value::Val;
 use olelo_script::Limits;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -100,6 +101,10 @@ fn exports() -> Vec<(&'static str, &'static Function)> {
         function("drop", |c: &mut Ctx| c.end = End::Drop),
         function("panics", |_: &mut Ctx| -> i64 { panic!("as wanted") }),
         function("nested", nested),
+        function("list", |_: &mut Ctx| list()),
+        function("dict", |_: &mut Ctx| {
+            Val::Dict(vec![("one".into(), Val::Int(1)), ("list".into(), list())])
+        }),
         function(
             "six",
             |_: &mut Ctx, a: i64, b: i64, c: i64, d: i64, e: i64, f: i64| a + b + c + d + e + f,
@@ -110,6 +115,11 @@ fn exports() -> Vec<(&'static str, &'static Function)> {
         ("test", &*Box::leak(Box::new(f)))
     });
     all.collect()
+}
+
+fn list() -> Val<'static> {
+    let inner = Val::List(vec![Val::Bool(true)]);
+    Val::List(vec![Val::Int(1), Val::text("two"), inner, Val::Null])
 }
 
 /// Calls a function of the same script, as `KSR.app_sqlang.run` does: 1 returned, 2 exit, 3 failed, 4 out

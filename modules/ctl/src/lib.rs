@@ -65,8 +65,8 @@ fn init() -> Result<(), String> {
             olelo_core::proc::owner::run_path("kamailio_ctl").display()
         ));
     }
-    // Without sockets of its own the server only checks its configuration.
-    if olelo_core::server().sockets.0.is_empty() {
+    // Only a server that serves is controlled.
+    if !olelo_core::server().serves {
         return Ok(());
     }
     let open = asked

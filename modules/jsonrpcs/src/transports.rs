@@ -49,7 +49,7 @@ fn on(bit: i64) -> bool {
 
 /// Opens what the parameters ask for; main, before the forks.
 pub fn init() -> Result<(), String> {
-    if olelo_core::server().sockets.0.is_empty() {
+    if !olelo_core::server().serves {
         return Ok(());
     }
     if let Some(name) = FIFO_NAME.get().filter(|_| on(2)) {

@@ -16,7 +16,7 @@ use olelo_sip::build::{LocalRequest, local_request};
 use olelo_usrloc::{Contact, Record, store};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 static ENABLED: OnceLock<Words> = OnceLock::new();
 
@@ -263,9 +263,7 @@ fn read_tag(tag: &[u8]) -> Option<(Vec<u8>, u32, u64)> {
 }
 
 fn micros() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_micros() as u64)
+    olelo_core::timer::wall().as_micros() as u64
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use olelo_core::route::value::Val;
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tz::TimeZone as TimeZoneRules;
 
 pub(crate) fn classes() -> Vec<PvClass> {
@@ -30,9 +29,7 @@ pub(crate) fn classes() -> Vec<PvClass> {
 
 /// Seconds and microseconds of now.
 fn now() -> (i64, u32) {
-    let d = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let d = olelo_core::timer::wall();
     (d.as_secs() as i64, d.subsec_micros())
 }
 

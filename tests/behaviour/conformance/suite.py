@@ -18,6 +18,8 @@ def names():
     for prefix, t in vars(KSR).items():
         if prefix.startswith("_"):
             continue
+        if isinstance(t, type):
+            continue
         if callable(t):
             if prefix not in SKIPPED:
                 yield "KSR." + prefix, t

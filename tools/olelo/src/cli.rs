@@ -256,7 +256,7 @@ fn default_file() -> String {
 }
 
 /// `mod:param:type:value`, type `i` or `s`.
-fn modparam_line(p: &str) -> String {
+pub fn modparam_line(p: &str) -> String {
     let mut parts = p.splitn(4, ':');
     let mut next = || parts.next().unwrap_or("").to_string();
     let (module, name, kind, value) = (next(), next(), next(), next());
@@ -301,7 +301,7 @@ fn command() -> Command {
     let mut c = Command::new("olelo")
         .about("Olelo, a SIP server: runs kamailio.cfg and KEMI scripts (KSR.*), reloads without a gap, survives its workers")
         .after_help(
-            "Examples:\n  olelo -f etc/olelo.cfg -DD -E          run in the foreground, log to the terminal\n  olelo -c -f kamailio.cfg               check a configuration\n  olelo -f kamailio.cfg -P /run/olelo.pid -m 512 -u olelo -g olelo\n\nControl a running server with olctl or kamcmd.",
+            "Examples:\n  olelo -f etc/olelo.cfg -DD -E          run in the foreground, log to the terminal\n  olelo -c -f kamailio.cfg               check a configuration\n  olelo -f kamailio.cfg -P /run/olelo.pid -m 512 -u olelo -g olelo\n\nTest routing without a network: olelo test --help. Control a running server with olctl or kamcmd.",
         )
         .disable_version_flag(true)
         .arg(value("file", Some('f'), "FILE", "The configuration"))
@@ -328,7 +328,7 @@ fn command() -> Command {
         .arg(flag("version", Some('v'), "Print the version"))
         .arg(flag("internals", Some('I'), "Print what the build has"))
         .arg(flag("exports", None, "Print every exported name, tab-separated"))
-        .arg(value("stubs", None, "LANGUAGE", "Print declarations for an editor: lua (KSR, typed), native (functions of the configuration)"))
+        .arg(value("stubs", None, "LANGUAGE", "Print declarations of KSR for an editor: lua, js (TypeScript), python (KSR.pyi), squirrel; native: functions of the configuration"))
         .arg(value("docs", None, "DIR", "Write the reference of all modules"));
     for (long, short, name, _, help) in LINES {
         c = c.arg(value(long, *short, name, help));

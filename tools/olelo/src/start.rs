@@ -7,18 +7,46 @@ use olelo_cfg::diagnostic::{Diagnostic, Severity};
 use olelo_cfg::{Parsed, parse_file, parse_str};
 use olelo_core::config::CoreConfig;
 use olelo_core::proc::{boot, main_loop};
+use olelo_core::route::registry::Registry;
 use std::io::Write;
+
+/// A configuration that was read, with the modules it loads.
+pub struct Loaded {
+    /// The tree, and what was found wrong.
+    pub parsed: Parsed,
+    /// Core parameters.
+    pub config: CoreConfig,
+    /// What the modules export.
+    pub registry: Registry,
+}
 
 /// Runs the server (or the check) and returns the exit code.
 pub fn run(o: &Options, argv: Vec<String>) -> u8 {
     let options = parse_options(o);
-    let mut parsed = parse_file(&o.file, &options);
+    let parsed = parse_file(&o.file, &options);
+    let Some(mut l) = load(o, argv, parsed, options) else {
+        return 1;
+    };
+    if o.check {
+        return check(o, &mut l.parsed, l.config, l.registry);
+    }
+    show(o, &l.parsed);
+    serve(o, &l.parsed, l.config, l.registry)
+}
+
+/// Loads the modules of a configuration and gives them their parameters; says what is wrong.
+pub fn load(
+    o: &Options,
+    argv: Vec<String>,
+    mut parsed: Parsed,
+    options: olelo_cfg::Options,
+) -> Option<Loaded> {
     if !o.lines.is_empty() {
         // Options stand before the file, so that its modules may be given parameters.
         let extra = parse_str("command line", &o.lines.join("\n"), &options);
         if !extra.ok() {
             eprint!("{}", extra.render(o.colour));
-            return 1;
+            return None;
         }
         prepend(&mut parsed.config, extra.config);
     }
@@ -38,7 +66,7 @@ pub fn run(o: &Options, argv: Vec<String>) -> u8 {
     };
     let (Some(registry), false) = (registry, faulty) else {
         show(o, &parsed);
-        return 1;
+        return None;
     };
     let mut config = CoreConfig::from_tree(&parsed.config);
     config.file = o.file.display().to_string();
@@ -59,14 +87,32 @@ pub fn run(o: &Options, argv: Vec<String>) -> u8 {
     setup_log(o, &config);
     let _ = olelo_modules::native::call::CATALOGUE.set(olelo_modules::provider);
     olelo_modules::native::give(parsed.clone(), options);
-    if o.check {
-        return check(o, &mut parsed, config, registry);
-    }
-    show(o, &parsed);
-    serve(o, &parsed, config, registry)
+    Some(Loaded {
+        parsed,
+        config,
+        registry,
+    })
 }
 
-fn parse_options(o: &Options) -> olelo_cfg::Options {
+/// Prepares the server for a rehearsal; says what is wrong.
+pub fn rehearse(o: &Options, l: Loaded) -> bool {
+    let prepared = boot::prepare(
+        &l.parsed.config,
+        l.config,
+        l.registry,
+        boot::Purpose::Rehearse,
+    );
+    let mut found = Parsed {
+        sources: l.parsed.sources.clone(),
+        ..Parsed::default()
+    };
+    let code = explain(&mut found, prepared.err());
+    show(o, &found);
+    code == 0
+}
+
+/// What the configuration is read with.
+pub fn parse_options(o: &Options) -> olelo_cfg::Options {
     let mut predefined: Vec<(String, Option<String>)> = olelo_modules::ALL
         .iter()
         .map(|(n, _)| (format!("MOD_{n}"), None))
@@ -145,13 +191,8 @@ fn show(o: &Options, parsed: &Parsed) {
     }
 }
 
-fn check(
-    o: &Options,
-    parsed: &mut Parsed,
-    config: CoreConfig,
-    registry: olelo_core::route::registry::Registry,
-) -> u8 {
-    let done = boot::prepare(&parsed.config, config, registry, true);
+fn check(o: &Options, parsed: &mut Parsed, config: CoreConfig, registry: Registry) -> u8 {
+    let done = boot::prepare(&parsed.config, config, registry, boot::Purpose::Check);
     let code = explain(parsed, done.err());
     show(o, parsed);
     if code == 0 && !o.json {
@@ -176,12 +217,7 @@ fn explain(parsed: &mut Parsed, failure: Option<boot::BootError>) -> u8 {
     }
 }
 
-fn serve(
-    o: &Options,
-    parsed: &Parsed,
-    config: CoreConfig,
-    registry: olelo_core::route::registry::Registry,
-) -> u8 {
+fn serve(o: &Options, parsed: &Parsed, config: CoreConfig, registry: Registry) -> u8 {
     let foreground = o.foreground || config.int("fork", 1) == 0;
     let ready = match daemon::enter(o, foreground) {
         Ok(r) => r,
@@ -197,7 +233,7 @@ fn serve(
         sources: parsed.sources.clone(),
         ..Parsed::default()
     };
-    let prepared = boot::prepare(&parsed.config, config, registry, false);
+    let prepared = boot::prepare(&parsed.config, config, registry, boot::Purpose::Serve);
     let server = match prepared {
         Ok(s) => {
             explain(&mut found, None);

@@ -19,7 +19,7 @@ SQSharedState::SQSharedState()
     _errorfunc = NULL;
     _debuginfo = false;
     _notifyallexceptions = false;
-    _stop = 0; _raised = false; _nativecalls = 0; _onraise = NULL; /* OLELO */
+    _stop = 0; _raised = false; _nativecalls = 0; _onraise = NULL; _marking = NULL; _markdepth = 0; /* OLELO */
     _foreignptr = NULL;
     _releasehook = NULL;
 }
@@ -224,7 +224,10 @@ SQInteger SQSharedState::GetMetaMethodIdxByName(const SQObjectPtr &name)
 
 #ifndef NO_GARBAGE_COLLECTOR
 
-void SQSharedState::MarkObject(SQObjectPtr &o,SQCollectable **chain)
+/* OLELO: a deep structure does not use up the native stack; RunMark goes on with what is left. */
+#define SQ_DEEPEST_MARK 200
+
+static void mark(SQObject &o,SQCollectable **chain)
 {
     switch(sq_type(o)){
     case OT_TABLE:_table(o)->Mark(chain);break;
@@ -242,8 +245,24 @@ void SQSharedState::MarkObject(SQObjectPtr &o,SQCollectable **chain)
     }
 }
 
+/* OLELO */
+void SQSharedState::MarkObject(SQObjectPtr &o,SQCollectable **chain)
+{
+    if(!ISREFCOUNTED(sq_type(o)) || sq_type(o) == OT_STRING || sq_type(o) == OT_WEAKREF) return;
+    SQCollectable *c = static_cast<SQCollectable *>(_refcounted(o));
+    if(c->_uiRef & MARK_FLAG) return;
+    SQSharedState *ss = c->_sharedstate;
+    if(ss->_marking && ss->_markdepth >= SQ_DEEPEST_MARK) { ss->_marking->push_back(o); return; }
+    ss->_markdepth++;
+    mark(o, chain);
+    ss->_markdepth--;
+}
+
 void SQSharedState::RunMark(SQVM* SQ_UNUSED_ARG(vm),SQCollectable **tchain)
 {
+    sqvector<SQObject> waiting; /* OLELO */
+    _marking = &waiting;
+    _markdepth = 0;
     SQVM *vms = _thread(_root_vm);
 
     vms->Mark(tchain);
@@ -263,6 +282,12 @@ void SQSharedState::RunMark(SQVM* SQ_UNUSED_ARG(vm),SQCollectable **tchain)
     MarkObject(_instance_default_delegate,tchain);
     MarkObject(_weakref_default_delegate,tchain);
 
+    while(!waiting.empty()) { /* OLELO */
+        SQObject o = waiting.back();
+        waiting.pop_back();
+        mark(o, tchain);
+    }
+    _marking = NULL;
 }
 
 SQInteger SQSharedState::ResurrectUnreachable(SQVM *vm)

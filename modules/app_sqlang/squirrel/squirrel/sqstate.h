@@ -116,6 +116,8 @@ public:
     /* OLELO: an error is on its way and `_onraise` has seen where it came from. */
     bool _raised;
     SQInteger _nativecalls;
+    sqvector<SQObject> *_marking; /* found too deep to be marked at once; while marking */
+    SQInteger _markdepth;
     void (*_onraise)(HSQUIRRELVM v, const SQObjectPtr &error);
 private:
     SQChar *_scratchpad;

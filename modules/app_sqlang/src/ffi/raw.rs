@@ -36,8 +36,6 @@ pub const INTEGER: u32 = 0x0500_0002;
 pub const FLOAT: u32 = 0x0500_0004;
 pub const BOOL: u32 = 0x0100_0008;
 pub const STRING: u32 = 0x0800_0010;
-pub const TABLE: u32 = 0x0a00_0020;
-pub const ARRAY: u32 = 0x0800_0040;
 
 /// As Squirrel's `type()` names them.
 pub fn type_name(kind: u32) -> &'static str {
@@ -87,14 +85,10 @@ unsafe extern "C" {
         r: *mut Result,
     );
 
-    pub fn sq_gettop(v: *mut Vm) -> i64;
-    pub fn sq_settop(v: *mut Vm, top: i64);
-    pub fn sq_push(v: *mut Vm, at: i64);
     pub fn sq_gettype(v: *mut Vm, at: i64) -> u32;
     pub fn sq_getinteger(v: *mut Vm, at: i64, i: *mut i64) -> i64;
     pub fn sq_getbool(v: *mut Vm, at: i64, b: *mut u64) -> i64;
     pub fn sq_getstringandsize(v: *mut Vm, at: i64, s: *mut *const c_char, n: *mut i64) -> i64;
-    pub fn sq_next(v: *mut Vm, at: i64) -> i64;
     pub fn sq_pushnull(v: *mut Vm);
     pub fn sq_pushinteger(v: *mut Vm, i: i64);
     pub fn sq_pushbool(v: *mut Vm, b: u64);

@@ -322,6 +322,7 @@ template <typename Work> void enter(Machine *m, Result *r, Work work)
         sq_settop(v, top);
     } else {
         r->ended = STOPPED;
+        sq_drop_forget();
     }
     m->way_out = way_out;
     if (outermost) m->running = false;
@@ -382,8 +383,7 @@ Machine *olelo_squirrel_new(size_t limit, void *user)
 void olelo_squirrel_free(Machine *m)
 {
     Current c(m);
-    if (m->dead) sq_drop_forget();
-    else sq_close(m->v);
+    if (!m->dead) sq_close(m->v);
     m->~Machine();
     free(m);
 }

@@ -183,6 +183,22 @@ fn a_deep_structure_is_released() {
 }
 
 #[test]
+fn a_deep_structure_outlives_a_collection() {
+    let s = Script::new(
+        "list <- null;
+         function f() {
+           for(local i = 0; i < 100000; i++) list = { next = list };
+           local cycle = {}; cycle.self <- cycle; cycle = null;
+           if(collectgarbage() < 1) return 1;
+           local n = 0;
+           for(local t = list; t != null; t = t.next) n++;
+           return n;
+         }",
+    );
+    assert_eq!(s.call("f"), Outcome::Return(100000));
+}
+
+#[test]
 fn recursion_has_an_end_that_can_be_caught() {
     let s = Script::new(
         "function g() { return 1 + g() }

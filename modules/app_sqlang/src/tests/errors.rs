@@ -65,9 +65,9 @@ fn wrong_calls_name_the_signature() {
         "function few() { KSR.test.add(1) }
          function many() { KSR.test.add(1, 2, 3) }
          function seven() { KSR.test.six(1, 2, 3, 4, 5, 6, 7) }
-         function kind() { KSR.test.add(\"x\", {}) }
+         function kind() { KSR.test.add(\"x\", 1) }
          function func() { KSR.test.add(1, few) }
-         function own() { local t = [[]]; t[0].push(t); KSR.test.same(t) }
+         function list() { KSR.test.same([1]) }
          function panics() { KSR.test.panics() }
          function unknown() { KSR.test.nothing() }
          function caught() { try { KSR.test.add(1) } catch(e) { return e.find(\"KSR.test.add(\") == null ? -5 : 5 } }",
@@ -82,7 +82,7 @@ fn wrong_calls_name_the_signature() {
             "argument 2: a function can't be given to KSR.test.add(",
         ),
         (
-            "own",
+            "list",
             "argument 1: a array can't be given to KSR.test.same(",
         ),
         ("panics", "KSR.test.panics failed inside"),

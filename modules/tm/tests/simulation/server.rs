@@ -54,7 +54,7 @@ pub fn boot(secret: u64) -> Slots {
     )
     .expect("the modules fit together");
     let config = CoreConfig::from_tree(&parsed.config);
-    boot::prepare(&parsed.config, config, registry, false)
+    boot::prepare(&parsed.config, config, registry, boot::Purpose::Serve)
         .unwrap_or_else(|e| panic!("the server boots: {}", e.message));
     let take = |rank, name: &str| {
         let slot = table().reserve(rank, true, name);
