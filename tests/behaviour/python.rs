@@ -1,7 +1,9 @@
 //! Scripts in Python as operators of Kamailio have them: both styles, what `msg` and `Router` offer,
 //! values in both directions, the ends of a route, errors.
 
-use olelo_tests::{Phone, Server, Setup};
+use olelo_tests::{PATIENCE, Phone, Server, Setup};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 /// Routes that begin as old scripts do; `body` is the request route's.
 fn class_style(body: &str) -> String {
@@ -296,6 +298,35 @@ request_route {
     .children(1)
     .start();
     assert_eq!(reason(&server), "OPTIONS from cfg");
+}
+
+#[test]
+fn event_callbacks_are_given_the_message_and_the_event() {
+    let server = Setup::python(
+        r#"
+import KSR
+
+def mod_init():
+    return Routes()
+
+class Routes:
+    def ksr_request_route(self, msg):
+        KSR.sl.sl_send_reply(200, "OK")
+
+    def ksr_xhttp_event(self, msg, evname):
+        KSR.xhttp.xhttp_reply(200, "OK", "text/plain", msg.Type + " " + evname)
+"#,
+    )
+    .cfg("loadmodule \"xhttp.so\"\nmodparam(\"xhttp\", \"event_callback\", \"ksr_xhttp_event\")")
+    .children(1)
+    .start();
+    let mut s = TcpStream::connect(server.addr).expect("a connection");
+    s.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    s.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = String::new();
+    s.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.contains("SIP_REQUEST xhttp:request"), "{answer}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use crate::python::reason;
 use olelo_ipc::Value;
-use olelo_tests::{Phone, Server, Setup, field};
+use olelo_tests::{PATIENCE, Phone, Server, Setup, field};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 fn script(version: &str) -> String {
     format!(
@@ -170,6 +172,58 @@ fn what_a_script_changed_in_python_is_as_before_after_a_reload() {
     );
     server.call("app_python.reload", &[]);
     assert_eq!(reason(&server), "OPTIONS False");
+}
+
+/// The process that is asked has Python in it, with a thread that holds its lock most of the time.
+#[test]
+fn a_worker_can_be_asked_for_a_reload() {
+    let server = Setup::native(
+        r#"
+request_route { python_exec("answer"); }
+event_route[xhttp:request] { jsonrpc_dispatch(); }
+"#,
+    )
+    .file(
+        "beside.py",
+        r#"
+import sys, threading
+import KSR
+
+def child_init(rank):
+    threading.Thread(target=burn, args=(__name__,), daemon=True).start()
+
+def answer(msg):
+    KSR.sl.sl_send_reply(200, "OK")
+
+def burn(name):
+    while name in sys.modules:
+        sum(range(10000))
+"#,
+    )
+    .cfg("loadmodule \"xhttp.so\"\nloadmodule \"app_python3.so\"")
+    .cfg("modparam(\"app_python3\", \"load\", \"{dir}/beside.py\")")
+    .children(1)
+    .start();
+    let call = r#"{"jsonrpc":"2.0","method":"app_python.reload","id":1}"#;
+    for generation in 2..5 {
+        let mut s = TcpStream::connect(server.addr).expect("a connection");
+        s.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(
+            s,
+            "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{call}",
+            call.len()
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        s.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains("200 OK"), "{answer}");
+        server.eventually("all have it", || {
+            let all = server.call("app_python.list", &[]);
+            all.iter()
+                .all(|p| field(p, "generation") == Some(&Value::Int(generation)))
+        });
+        assert_eq!(reason(&server), "OK");
+    }
 }
 
 #[test]

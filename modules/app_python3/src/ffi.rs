@@ -267,6 +267,7 @@ fn within(
     let outcome = unsafe {
         enter(ctx, limits, stop::stop, ptr::null_mut(), || {
             let _limit = memory::Limit::begin(memory);
+            let _turn = export::ScriptsTurn::begin();
             f()
         })
     };

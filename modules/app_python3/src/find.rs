@@ -44,6 +44,7 @@ pub fn first_usable(
         match found {
             Ok(c) => match open(&c.library) {
                 Ok(()) => return Ok(c),
+                Err(e) if e.starts_with(&c.library) => tried.push(e),
                 Err(e) => tried.push(format!("{}: {e}", c.library)),
             },
             Err(e) => tried.push(e),

@@ -45,7 +45,9 @@ static SCRIPT_CHILD_INIT: StrParam = StrParam::new("");
 /// The module.
 pub fn module() -> Module {
     let m = olelo_script::module::<Python>();
-    let _ = INIT_OF_LANGUAGE.set(m.init);
+    if let Some(init) = m.init {
+        let _ = INIT_OF_LANGUAGE.set(init);
+    }
     m.init(init)
         .alias("app_python3s")
         .alias("app_python")
@@ -169,7 +171,9 @@ impl Engine for ffi::Script {
 }
 
 /// What every language does when its module is initialised.
-static INIT_OF_LANGUAGE: OnceLock<Option<fn() -> Result<(), String>>> = OnceLock::new();
+static INIT_OF_LANGUAGE: OnceLock<Init> = OnceLock::new();
+
+type Init = fn() -> Result<(), String>;
 
 /// Main opens the library, which all processes then share, and calls nothing in it.
 fn init() -> Result<(), String> {
@@ -183,10 +187,7 @@ fn init() -> Result<(), String> {
     if let Some(program) = found.program {
         ffi::set_program(program);
     }
-    match INIT_OF_LANGUAGE.get() {
-        Some(Some(init)) => init(),
-        _ => Ok(()),
-    }
+    INIT_OF_LANGUAGE.get().map_or(Ok(()), |init| init())
 }
 
 /// The rank of this process, if it is one that serves: the canary, and main before it has forked any,

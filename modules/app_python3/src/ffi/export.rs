@@ -5,6 +5,7 @@
 //! and converts what it returns. `exit` and `drop` raise a class of their own, derived from
 //! `SystemExit`; a script that catches it is ended at its next call.
 
+use super::interpreter::is_attached;
 use super::library::{FastCall, METH_FASTCALL, MethodDef, Obj, python};
 use super::value::{Ref, Unfit, make, make_bytes, make_str, take, type_name};
 use olelo_core::route::engine::Source;
@@ -38,6 +39,8 @@ pub static CLASSES: Classes = Classes {
 thread_local! {
     /// Whether this is the process' own thread: the others are a script's, and have no message.
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    /// Whether the server's own code runs, called by a script.
+    static IN_EXPORT: Cell<bool> = const { Cell::new(false) };
     /// What imports are answered from.
     static SOURCE: RefCell<Option<Rc<Source>>> = const { RefCell::new(None) };
 }
@@ -45,6 +48,27 @@ thread_local! {
 /// Makes the calling thread the one that may use KSR.
 pub fn this_is_the_worker() {
     IS_WORKER.set(true);
+}
+
+/// Whether this is the worker, and no script runs but one that waits for a function of the server.
+pub fn is_servers_turn() -> bool {
+    IS_WORKER.get() && (IN_EXPORT.get() || !is_attached())
+}
+
+/// A script's turn, within a function of the server or not; ends when dropped.
+pub struct ScriptsTurn(bool);
+
+impl ScriptsTurn {
+    /// Begins it.
+    pub fn begin() -> ScriptsTurn {
+        ScriptsTurn(IN_EXPORT.replace(false))
+    }
+}
+
+impl Drop for ScriptsTurn {
+    fn drop(&mut self) {
+        IN_EXPORT.set(self.0);
+    }
 }
 
 /// The source; `None` as well at the very end of the process.
@@ -132,7 +156,10 @@ unsafe extern "C" fn call_export(capsule: Obj, args: *const Obj, n: isize) -> Ob
                 }
             }
         }
-        match call::export(f, &vals) {
+        let outer = IN_EXPORT.replace(true);
+        let ran = call::export(f, &vals);
+        IN_EXPORT.set(outer);
+        match ran {
             Ran::Val(v) => make(&v).map_or(ptr::null_mut(), Ref::give),
             Ran::Error(e) => raise(&e),
             Ran::End => {

@@ -80,6 +80,7 @@ pub fn begin() -> Result<&'static Boot, String> {
     let boot = boot.ok_or_else(|| format!("Python does not begin: {}", raised_text(p)))?;
     let boot: &'static Boot = Box::leak(Box::new(boot));
     BOOT.set(Some(boot));
+    fork::watch();
     // SAFETY: this thread holds the lock since Python began.
     THREAD.set(unsafe { (p.f.PyEval_SaveThread)() });
     Ok(boot)
@@ -87,6 +88,11 @@ pub fn begin() -> Result<&'static Boot, String> {
 
 /// Python's lock, held by this thread until dropped. Nests.
 pub struct Attached(());
+
+/// Whether this thread holds Python's lock.
+pub fn is_attached() -> bool {
+    DEPTH.get() > 0
+}
 
 /// Takes Python's lock.
 pub fn attached() -> Attached {

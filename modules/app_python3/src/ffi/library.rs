@@ -98,6 +98,9 @@ functions! {
     PyMem_SetAllocator(c_int, *mut Allocator);
     PyObject_GetArenaAllocator(*mut ArenaAllocator);
     PyObject_SetArenaAllocator(*mut ArenaAllocator);
+    PyOS_BeforeFork();
+    PyOS_AfterFork_Parent();
+    PyOS_AfterFork_Child();
     PyErr_SetInterrupt();
     PyErr_SetObject(Obj, Obj);
     PyErr_SetNone(Obj);
