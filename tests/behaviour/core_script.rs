@@ -283,3 +283,26 @@ request_route {
         "as it ended"
     );
 }
+
+#[test]
+fn myself_is_a_host_on_any_port_unless_one_is_named() {
+    let script = r#"
+function ksr_request_route()
+  local said = {}
+  for _, x in ipairs({ "127.0.0.1", "sip:127.0.0.1", "sips:127.0.0.1", "test.local", "sip:a@TEST.local",
+      "sip:127.0.0.1:" .. KSR.pv.get("$Rp"), "sip:127.0.0.1:9", "127.0.0.1:" .. KSR.pv.get("$Rp"),
+      "udp:127.0.0.1", "foo", "", "a@127.0.0.1", "sip:", "tel:123" }) do
+    said[#said + 1] = KSR.is_myself(x) and "1" or "0"
+  end
+  KSR.sl.sl_send_reply(200, table.concat(said) .. (KSR.is_myself_ruri() and " mine" or " other"))
+end
+"#;
+    let server = Setup::lua(script).start();
+    let mut phone = Phone::udp("a", server.addr);
+    let mut ask = |uri: &str| {
+        let reply = phone.ask(&phone.request("OPTIONS", uri, "", ""));
+        String::from_utf8_lossy(reply.reason()).into_owned()
+    };
+    assert_eq!(ask("sip:x@127.0.0.1"), "11111100000000 mine");
+    assert_eq!(ask("sip:x@127.0.0.1:9"), "11111100000000 other");
+}

@@ -42,35 +42,6 @@ fn all_workers_serve_the_new_script_once_the_answer_is_there() {
 }
 
 #[test]
-fn a_broken_script_is_refused_with_its_line() {
-    let server = Setup::lua(&script("1")).start();
-    let mut phone = Phone::udp("a", server.addr);
-    let broken = [
-        (
-            "function ksr_request_route()\n  local = 1\nend\n",
-            "route.lua:2:",
-        ),
-        ("error('not today')\n", "route.lua:1: not today"),
-        ("function other() end\n", "no function ksr_request_route"),
-        ("while true do end\n", "used more than"),
-        ("require('nonesuch')\n", "nonesuch"),
-        ("os.exit(0)\n", "os.exit ends programs"),
-        (
-            "local f = require('ffi') f.cdef 'void _exit(int);' f.C._exit(0)\n",
-            "died",
-        ),
-    ];
-    for (text, why) in broken {
-        server.write_script(text);
-        let e = server.ctl().call("app_lua.reload", &[]).expect_err(text);
-        assert!(e.contains(why), "{text:?} was refused with {e:?}");
-        assert_eq!(ask(&mut phone), "v11");
-    }
-    let answer = server.call("cfg.generations", &[]);
-    assert_eq!(field(&answer[0], "serves"), Some(&Value::Int(1)));
-}
-
-#[test]
 fn an_older_generation_can_be_brought_back() {
     let server = Setup::lua(&script("1")).start();
     let mut phone = Phone::udp("a", server.addr);
@@ -79,14 +50,6 @@ fn an_older_generation_can_be_brought_back() {
     assert_eq!(ask(&mut phone), "v22");
     server.call("cfg.rollback", &[]);
     assert_eq!(ask(&mut phone), "v11");
-}
-
-#[test]
-fn no_message_is_lost_or_routed_by_half_a_script_while_reloading() {
-    let server = Setup::lua(&script("1")).children(2).start();
-    reloads_under_traffic(&server, "app_lua.reload", |v| {
-        server.write_script(&script(v))
-    });
 }
 
 /// Reloads twenty versions, each put in place by `write`, while requests are answered by halves of

@@ -276,10 +276,20 @@ pub(super) fn of_kex() -> Vec<Function> {
         .collect()
 }
 
-/// Whether a URI's host and port are this server.
+/// Whether a URI's host and port are this server; where it has no port, whatever port we listen on. A
+/// host alone will do.
 pub fn uri_is_mine(uri: &[u8]) -> bool {
-    let Ok(u) = Uri::parse(uri) else { return false };
-    own::is_myself(u.host, u.port.unwrap_or(0), None)
+    let is_uri = [&b"sip:"[..], b"sips:"].iter().any(|s| {
+        uri.get(..s.len())
+            .is_some_and(|u| u.eq_ignore_ascii_case(s))
+    });
+    if !is_uri {
+        return own::is_my_host(uri);
+    }
+    Uri::parse(uri).is_ok_and(|u| match u.port {
+        Some(port) => own::is_myself(u.host, port, None),
+        None => own::is_my_host(u.host),
+    })
 }
 
 /// Changes the request URI in place. False where it is none, or would be none.

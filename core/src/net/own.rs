@@ -19,6 +19,16 @@ pub fn add_check(f: Check) {
 
 /// Whether `host` and `port` (0: the URI has none) name this server.
 pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
+    is_mine(host, Some(port), proto)
+}
+
+/// Whether `host` names this server, whatever the port.
+pub fn is_my_host(host: &[u8]) -> bool {
+    is_mine(host, None, None)
+}
+
+/// `port`: none for any, 0 for that which the protocol has where none is given.
+fn is_mine(host: &[u8], port: Option<u16>, proto: Option<Proto>) -> bool {
     let s = crate::server();
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
@@ -28,7 +38,11 @@ pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
     let maybe_ip = bare.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':')
         && !bare.contains(|c: char| c.is_ascii_alphabetic() && !c.is_ascii_hexdigit());
     let ip: Option<IpAddr> = maybe_ip.then(|| bare.parse().ok()).flatten();
-    let same_port = |own: u16, p: Proto| port == own || (port == 0 && own == p.default_port());
+    let same_port = |own: u16, p: Proto| match port {
+        None => true,
+        Some(0) => own == p.default_port(),
+        Some(port) => port == own,
+    };
     for l in &s.sockets.0 {
         if proto.is_some_and(|p| p != l.proto) {
             continue;
@@ -55,19 +69,17 @@ pub fn is_myself(host: &[u8], port: u16, proto: Option<Proto>) -> bool {
         return true;
     }
     MORE.read()
-        .is_ok_and(|m| m.iter().any(|f| f(bare, port, proto)))
+        .is_ok_and(|m| m.iter().any(|f| f(bare, port.unwrap_or(0), proto)))
 }
 
-fn alias_matches(a: &ast::Alias, host: &str, port: u16, proto: Option<Proto>) -> bool {
+fn alias_matches(a: &ast::Alias, host: &str, port: Option<u16>, proto: Option<Proto>) -> bool {
     let alias_proto = a
         .proto
         .and_then(|p| Proto::from_name(p.as_str().as_bytes()));
-    let port_fits = match a.port {
-        None => true,
-        Some(p) => {
-            p == port
-                || (port == 0 && p == alias_proto.or(proto).unwrap_or(Proto::Udp).default_port())
-        }
+    let port_fits = match (a.port, port) {
+        (None, _) | (_, None) => true,
+        (Some(p), Some(0)) => p == alias_proto.or(proto).unwrap_or(Proto::Udp).default_port(),
+        (Some(p), Some(port)) => p == port,
     };
     port_fits
         && a.host.eq_ignore_ascii_case(host)

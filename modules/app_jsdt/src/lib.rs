@@ -19,7 +19,7 @@ mod prelude;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::engine::{Engine, Outcome, Source};
 use olelo_core::route::module::{IntParam, Module, StrParam, param_int, param_str};
-use olelo_script::{Language, Limits, Settings};
+use olelo_script::{Language, Limits, Settings, load_files};
 use std::rc::Rc;
 
 static SETTINGS: Settings = Settings::new();
@@ -45,12 +45,7 @@ impl Language for JavaScript {
         let finder = Rc::new(imports::Finder::new(source, LOADDIR.text()));
         let state = ffi::State::new(limits, finder.clone())?;
         prelude::install(&state, &finder, source.path(), MODE.is_on())?;
-        for file in &source.files {
-            match state.load(&file.text, &file.path, &mut Ctx::new()) {
-                Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
-                _ => {}
-            }
-        }
+        load_files(source, |f, ctx| state.load(&f.text, &f.path, ctx))?;
         Ok(Rc::new(state))
     }
 }

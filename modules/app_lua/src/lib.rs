@@ -13,7 +13,7 @@ mod ffi;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::engine::{Engine, Outcome, Source};
 use olelo_core::route::module::Module;
-use olelo_script::{Language, Limits, Settings, call};
+use olelo_script::{Language, Limits, Settings, call, load_files};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -39,12 +39,7 @@ impl Language for Lua {
         let state = ffi::State::new(&call::exports(), limits)?;
         replace_exit(state.lua()).map_err(|e| e.to_string())?;
         find_imports(state.lua(), source).map_err(|e| e.to_string())?;
-        for file in &source.files {
-            match state.run(&file.text, &file.path, &mut Ctx::new()) {
-                Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
-                _ => {}
-            }
-        }
+        load_files(source, |f, ctx| state.run(&f.text, &f.path, ctx))?;
         Ok(Rc::new(state))
     }
 }

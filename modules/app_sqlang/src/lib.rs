@@ -18,7 +18,7 @@ mod tests;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::engine::{Engine, Outcome, Source};
 use olelo_core::route::module::Module;
-use olelo_script::{Language, Limits, Settings, call};
+use olelo_script::{Language, Limits, Settings, call, load_files};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -42,7 +42,7 @@ impl Language for Squirrel {
 
     fn build(source: &Source, limits: Limits) -> Result<Rc<dyn Engine>, String> {
         let machine = ffi::Machine::new(&call::exports(), limits, importer(source))?;
-        load(&machine, source)?;
+        load_files(source, |f, ctx| machine.run(&f.text, &f.path, ctx))?;
         Ok(Rc::new(machine))
     }
 }
@@ -50,17 +50,6 @@ impl Language for Squirrel {
 /// The module.
 pub fn module() -> Module {
     olelo_script::module::<Squirrel>()
-}
-
-/// Runs the top level of all files.
-fn load(machine: &ffi::Machine, source: &Source) -> Result<(), String> {
-    for file in &source.files {
-        match machine.run(&file.text, &file.path, &mut Ctx::new()) {
-            Outcome::Failed(e) | Outcome::OutOfBudget(e) => return Err(e),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// What `dofile` and `loadfile` read: a relative path is looked for beside the script first.

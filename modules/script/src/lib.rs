@@ -14,5 +14,5 @@ mod module;
 mod pieces;
 
 pub use call::Limits;
-pub use module::{Language, Settings, add_script, module};
+pub use module::{Language, Settings, add_script, load_files, module};
 pub use pieces::{call as call_function, functions};

@@ -2,7 +2,8 @@
 
 use crate::call::Limits;
 use crate::pieces;
-use olelo_core::route::engine::{self, Engine, EngineKind, Source};
+use olelo_core::route::ctx::Ctx;
+use olelo_core::route::engine::{self, Engine, EngineKind, File, Outcome, Source};
 use olelo_core::route::function::Function;
 use olelo_core::route::generation;
 use olelo_core::route::module::{IntParam, Module, ParamValue, param_call, param_int};
@@ -78,6 +79,18 @@ pub trait Language: 'static {
     fn route_missing(source: &Source, route: &str) -> String {
         format!("{}: has no function {route}", source.path())
     }
+}
+
+/// Runs the files of a source one after the other, each with `run`; the error is of the first that
+/// fails.
+pub fn load_files(source: &Source, run: impl Fn(&File, &mut Ctx) -> Outcome) -> Result<(), String> {
+    source
+        .files
+        .iter()
+        .try_for_each(|file| match run(file, &mut Ctx::new()) {
+            Outcome::Failed(e) | Outcome::OutOfBudget(e) => Err(e),
+            _ => Ok(()),
+        })
 }
 
 /// The module of a language. More can be added to it.

@@ -91,19 +91,7 @@ impl Options {
             },
             ..Options::default()
         };
-        for d in texts("define") {
-            let (name, value) = d
-                .split_once('=')
-                .map_or((d.as_str(), None), |(n, v)| (n, Some(v.to_string())));
-            o.defines.push((name.to_string(), value));
-        }
-        for (name, kind) in [
-            ("subst", olelo_cfg::SubstKind::Subst),
-            ("substdef", olelo_cfg::SubstKind::SubstDef),
-            ("substdefs", olelo_cfg::SubstKind::SubstDefs),
-        ] {
-            o.substs.extend(texts(name).into_iter().map(|t| (kind, t)));
-        }
+        o.take_definitions(&texts);
         o.lines.extend(
             texts("loadmodule")
                 .iter()
