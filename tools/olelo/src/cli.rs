@@ -167,24 +167,28 @@ const WITHOUT_MEANING: &[(char, bool, &str)] = &[
     ('G', true, "no process groups"),
 ];
 
-impl Options {
-    /// What `-A`, `--subst` and their like define; `texts` gives the values of an option.
-    pub(crate) fn take_definitions(&mut self, texts: impl Fn(&str) -> Vec<String>) {
-        for d in texts("define") {
-            let (name, value) = d
-                .split_once('=')
-                .map_or((d.as_str(), None), |(n, v)| (n, Some(v.to_string())));
-            self.defines.push((name.to_string(), value));
-        }
-        for (name, kind) in [
-            ("subst", olelo_cfg::SubstKind::Subst),
-            ("substdef", olelo_cfg::SubstKind::SubstDef),
-            ("substdefs", olelo_cfg::SubstKind::SubstDefs),
-        ] {
-            self.substs.extend(texts(name).into_iter().map(|t| (kind, t)));
-        }
+/// What `-A`, `--subst` and their like define; `texts` gives the values of an option.
+pub(crate) fn take_definitions(
+    defines: &mut Vec<(String, Option<String>)>,
+    substs: &mut Vec<(olelo_cfg::SubstKind, String)>,
+    texts: impl Fn(&str) -> Vec<String>,
+) {
+    for d in texts("define") {
+        let (name, value) = d
+            .split_once('=')
+            .map_or((d.as_str(), None), |(n, v)| (n, Some(v.to_string())));
+        defines.push((name.to_string(), value));
     }
+    for (name, kind) in [
+        ("subst", olelo_cfg::SubstKind::Subst),
+        ("substdef", olelo_cfg::SubstKind::SubstDef),
+        ("substdefs", olelo_cfg::SubstKind::SubstDefs),
+    ] {
+        substs.extend(texts(name).into_iter().map(|t| (kind, t)));
+    }
+}
 
+impl Options {
     /// Reads the command line; prints help or a complaint and ends where that is due.
     pub fn read(args: &[String]) -> Options {
         let m = command().get_matches_from(args);
@@ -214,7 +218,7 @@ impl Options {
         if m.get_count("verbose") > 0 {
             o.debug = Some(o.debug.unwrap_or(0) + i64::from(m.get_count("verbose")));
         }
-        o.take_definitions(&texts);
+        take_definitions(&mut o.defines, &mut o.substs, &texts);
         for (name, _, _, line, _) in LINES {
             o.lines.extend(texts(name).iter().map(|v| line(v)));
         }

@@ -91,7 +91,7 @@ impl Options {
             },
             ..Options::default()
         };
-        o.take_definitions(&texts);
+        crate::cli::take_definitions(&mut o.defines, &mut o.substs, &texts);
         o.lines.extend(
             texts("loadmodule")
                 .iter()
