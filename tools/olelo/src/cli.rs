@@ -218,7 +218,7 @@ impl Options {
         if m.get_count("verbose") > 0 {
             o.debug = Some(o.debug.unwrap_or(0) + i64::from(m.get_count("verbose")));
         }
-        take_definitions(&mut o.defines, &mut o.substs, &texts);
+        take_definitions(&mut o.defines, &mut o.substs, texts);
         for (name, _, _, line, _) in LINES {
             o.lines.extend(texts(name).iter().map(|v| line(v)));
         }
