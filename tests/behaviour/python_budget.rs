@@ -398,3 +398,51 @@ def burn():
     assert!(!server.has_logged("ERROR"), "{}", server.logged());
     assert_eq!(server.processes(), before);
 }
+
+/// Keeps what it makes, in itself and in a module beside it; `KEEP` fails by it, `CATCH` answers all
+/// the same.
+const KEEPING: &str = r#"
+import KSR
+import beside
+
+kept = []
+
+def keep():
+    while True:
+        kept.append(bytes(10 ** 6))
+        beside.kept.append(bytes(10 ** 6))
+
+def ksr_request_route(msg):
+    if KSR.is_method("KEEP"):
+        keep()
+    if KSR.is_method("CATCH"):
+        try:
+            keep()
+        except Exception:
+            pass
+    KSR.sl.sl_send_reply(200, "%d %d" % (len(kept), len(beside.kept)))
+"#;
+
+#[test]
+fn a_script_that_keeps_all_it_may_is_built_anew() {
+    let server = Setup::python(KEEPING)
+        .file("beside.py", "kept = []\n")
+        .cfg("modparam(\"app_python3\", \"memory_limit\", 64)")
+        .children(1)
+        .start();
+    let before = server.processes();
+    let mut phone = Phone::udp("a", server.addr);
+    for method in ["KEEP", "CATCH", "KEEP", "CATCH"] {
+        phone.send(phone.request(method, "sip:test.local", "", ""));
+        server.wait_for_log("was stopped: it used more than 64 MB of memory");
+        let mut other = Phone::udp("b", server.addr);
+        let request = other.request("OPTIONS", "sip:test.local", "", "");
+        assert_eq!(other.ask(&request).reason(), b"0 0", "after {method}");
+    }
+    assert_eq!(status(&mut Phone::udp("c", server.addr), "KEEP"), 500);
+    server.write_script(&format!("{KEEPING}\n# another\n"));
+    server.call("app_python.reload", &[]);
+    assert_eq!(reason(&server), "0 0");
+    assert!(!server.has_logged("does not load"), "{}", server.logged());
+    assert_eq!(server.processes(), before);
+}

@@ -226,6 +226,75 @@ def burn(name):
     }
 }
 
+/// What is held at once is two generations: the one that serves and the one that is loaded.
+#[test]
+fn memory_of_generations_that_have_ended_is_given_back() {
+    let script = |n: u32| {
+        format!(
+            r#"
+import KSR
+cache = [bytes(10 ** 6) for _ in range(110)]
+def ksr_request_route(msg):
+    KSR.sl.sl_send_reply(200, "{n} %d" % len(cache))
+"#
+        )
+    };
+    let server = Setup::python(&script(1))
+        .cfg("modparam(\"app_python3\", \"memory_limit\", 256)")
+        .children(1)
+        .start();
+    for n in 2..7 {
+        server.write_script(&script(n));
+        server.call("app_python.reload", &[]);
+        assert_eq!(reason(&server), format!("{n} 110"));
+    }
+}
+
+#[test]
+fn a_route_is_what_its_name_means_when_it_is_called() {
+    let server = Setup::python(
+        r#"
+import KSR
+
+said = []
+
+def mod_init():
+    return Routes()
+
+class Routes:
+    def ksr_request_route(self, msg):
+        try:
+            KSR.app_python3.exec("late")
+        except RuntimeError:
+            said.append("none")
+        globals()["late"] = lambda msg: said.append("function")
+        KSR.app_python3.exec("late")
+        globals()["late"] = lambda: said.append("other")
+        KSR.app_python3.exec("late")
+        Routes.late = lambda self, msg: said.append("method")
+        KSR.app_python3.exec("late")
+        self.late = lambda msg: said.append("own")
+        KSR.app_python3.exec("late")
+        del self.late, Routes.late
+        KSR.app_python3.exec("late")
+        del globals()["late"]
+        try:
+            KSR.app_python3.exec("late")
+        except RuntimeError:
+            said.append("gone")
+        Routes.ksr_request_route = answer
+
+def answer(self, msg):
+    KSR.sl.sl_send_reply(200, " ".join(said))
+"#,
+    )
+    .children(1)
+    .start();
+    let mut phone = Phone::udp("a", server.addr);
+    phone.send(phone.request("INFO", "sip:test.local", "", ""));
+    assert_eq!(reason(&server), "none function other method own other gone");
+}
+
 #[test]
 fn all_functions_are_listed() {
     let server = Setup::python(&script("1")).start();

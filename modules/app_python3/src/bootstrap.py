@@ -237,12 +237,16 @@ class Generation:
     """The scripts of one generation, as one module that no other shares."""
 
     count = 0
+    # The one whose modules are in `sys.modules`, by its number.
+    serving = 0
 
     def __init__(self, files, settings, exports, rank):
         Generation.count += 1
+        self.number = Generation.count
+        self.arity = {}
         make_router(make_ksr(exports))
         stem = os.path.splitext(os.path.basename(files[0][0]))[0]
-        self.module = types.ModuleType("%s#%d" % (stem, Generation.count))
+        self.module = types.ModuleType("%s#%d" % (stem, self.number))
         self.module.__olelo__ = True
         self.object = None
         sys.modules[self.module.__name__] = self.module
@@ -272,7 +276,7 @@ class Generation:
         holder = self.module if self.object is None else self.object
         child_init = getattr(holder, name, None)
         if callable(child_init):
-            child_init(*(rank,)[: most_arguments(child_init)])
+            child_init(*(rank,)[: self.most_arguments(child_init)])
         name = settings["script_child_init"]
         if name:
             self.named(name)(rank)
@@ -284,43 +288,60 @@ class Generation:
         return found[0]
 
     def lookup(self, name):
-        """A route and how many arguments it takes at most."""
+        """What is a route of this name now, and how many arguments it takes at most."""
         for holder in (self.object, self.module):
             found = None if holder is None else getattr(holder, name, None)
             if callable(found):
-                return found, most_arguments(found)
+                return found, self.most_arguments(found)
         return None
+
+    def most_arguments(self, f):
+        """Remembered where it takes long to find out."""
+        bound = isinstance(f, types.MethodType)
+        code = getattr(f.__func__ if bound else f, "__code__", None)
+        if code is not None:
+            return 8 if code.co_flags & 4 else code.co_argcount - bound  # *args
+        known = self.arity.get(id(f))
+        # The entry keeps its object, so that no other has its `id`.
+        if known is None or known[0] is not f:
+            if len(self.arity) >= 1000:
+                self.arity.clear()
+            known = self.arity[id(f)] = f, most_arguments(f)
+        return known[1]
 
     def run(self, text, name):
         run(self.module.__dict__, name, text)
 
     def end(self):
         """It serves no longer: what its threads and others still hold stays theirs."""
-        if sys.modules.get(self.module.__name__) is self.module:
-            del sys.modules[self.module.__name__]
+        if Generation.serving == self.number:
+            take_users_modules()
 
 
 def most_arguments(f):
-    bound = isinstance(f, types.MethodType)
-    code = getattr(f.__func__ if bound else f, "__code__", None)
-    if code is None:
-        import inspect
+    """Of what is no function of Python's own."""
+    import inspect
 
-        try:
-            kinds = [p.kind for p in inspect.signature(f).parameters.values()]
-        except (TypeError, ValueError):
-            return 2
-        if inspect.Parameter.VAR_POSITIONAL in kinds:
-            return 8
-        return sum(k < inspect.Parameter.VAR_POSITIONAL for k in kinds)
-    if code.co_flags & 4:  # *args
+    try:
+        kinds = [p.kind for p in inspect.signature(f).parameters.values()]
+    except (TypeError, ValueError):
+        return 2
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
         return 8
-    return code.co_argcount - bound
+    return sum(k < inspect.Parameter.VAR_POSITIONAL for k in kinds)
+
+
+def collect():
+    """Frees what an ended generation held; what is there now the collector passes over."""
+    gc.unfreeze()
+    try:
+        gc.collect()
+    finally:
+        gc.freeze()
 
 
 def load(files, settings, exports, rank):
     """Builds a generation, or leaves all as it was."""
-    gc.unfreeze()
     before, path = take_users_modules(), list(sys.path)
     beside = os.path.dirname(os.path.abspath(files[0][0]))
     sys.path[:] = [beside] + [p for p in BASE_PATH if p != beside]
@@ -331,6 +352,7 @@ def load(files, settings, exports, rank):
         sys.modules.update(before)
         sys.path[:] = path
         raise
+    Generation.serving = made.number
     del before
     gc.collect()
     # What is there now stays: the collector need not look at it for each message.

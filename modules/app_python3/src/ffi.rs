@@ -24,18 +24,16 @@ use olelo_core::route::value::Val;
 use olelo_ipc::budget;
 use olelo_script::Limits;
 use olelo_script::call::{cut, enter};
-use rustc_hash::FxHashMap;
-use std::cell::RefCell;
 use std::ptr;
 use std::rc::Rc;
 use value::{Ref, make, make_bytes, make_str};
 
-/// Memory that the text of an error may take where a script has used up its own.
-const FOR_ERRORS: usize = 8 << 20;
+/// Memory that the text of an error and the end of a script may take where it has used up its own.
+const SLACK: usize = 8 << 20;
 /// Milliseconds that making the text of an error may take: it calls what the script has defined.
 const FOR_ERRORS_MS: i64 = 100;
-/// Names of routes that are remembered: they may come from messages.
-const MOST_NAMES: usize = 1024;
+/// Milliseconds that looking for garbage may take at least: Python does it in one piece.
+const FOR_GARBAGE_MS: i64 = 1000;
 
 /// The version of the library, once it is open.
 pub fn version() -> String {
@@ -62,7 +60,6 @@ pub struct Script {
     boot: &'static Boot,
     /// The `Generation`; `None` once it has ended.
     generation: Option<Ref>,
-    routes: RefCell<FxHashMap<String, Option<Route>>>,
 }
 
 /// A callable and how many arguments it takes at most.
@@ -81,8 +78,8 @@ impl Script {
             limits,
             boot,
             generation: None,
-            routes: RefCell::default(),
         };
+        script.collect(&attached());
         let before = export::import_from(Some(script.source.clone()));
         let mut made = None;
         let outcome = script.guarded(&mut Ctx::new(), || {
@@ -90,6 +87,8 @@ impl Script {
             made = call_object(&boot.load, args.into_iter());
             made.as_ref().map(|_| Outcome::Return(1))
         });
+        // Where it comes too late, it has to be ended as well.
+        script.generation = made;
         match outcome {
             Outcome::Return(_) => {}
             Outcome::Failed(e) | Outcome::OutOfBudget(e) => {
@@ -104,28 +103,32 @@ impl Script {
                 ));
             }
         }
-        script.generation = made;
         Ok(script)
     }
 
     /// Whether there is a route of this name.
     pub fn has(&self, name: &str) -> bool {
         let _lock = attached();
-        self.route(name, |r| r.is_some())
+        match self.route(name) {
+            Some(found) => found.is_some(),
+            None => {
+                drop(Raised::take());
+                false
+            }
+        }
     }
 
     /// Calls the route `name` with the message and these strings, as many as it takes.
     pub fn call(&self, name: &str, args: &[&str], ctx: &mut Ctx) -> Outcome {
         let mut missing = false;
         let outcome = self.guarded(ctx, || {
-            let Some((callable, most)) =
-                self.route(name, |r| r.map(|r| (more(&r.callable), r.most)))
-            else {
+            let Some(Route { callable, most }) = self.route(name)? else {
                 missing = true;
                 return Some(Outcome::Missing);
             };
             let mut given = smallvec::SmallVec::<[Ref; 4]>::new();
-            given.push(more(&self.boot.msg));
+            // SAFETY: it lives as long as the process.
+            given.push(unsafe { Ref::more(self.boot.msg.get()) });
             for a in args {
                 given.push(make_str(a.as_bytes())?);
             }
@@ -153,12 +156,15 @@ impl Script {
     fn guarded(&self, ctx: &mut Ctx, f: impl FnOnce() -> Option<Outcome>) -> Outcome {
         let lock = attached();
         let mut raised = None;
-        let outcome = within(ctx, self.limits, self.limits.memory, &lock, || match f() {
-            Some(outcome) => outcome,
-            None => {
+        let outcome = within(ctx, self.limits, self.limits.memory, &lock, || {
+            let outcome = f().unwrap_or_else(|| {
                 raised = Raised::take();
                 self.ended_by(raised.as_ref())
+            });
+            if self.is_full() && !matches!(outcome, Outcome::Missing) {
+                return Outcome::OutOfBudget(self.too_much());
             }
+            outcome
         });
         let complaint = match &outcome {
             Outcome::Failed(e) | Outcome::OutOfBudget(e) => e,
@@ -177,13 +183,21 @@ impl Script {
         match raised {
             Some(r) if r.is(p.system_exit()) => Outcome::Exit,
             Some(r) if memory::refused() && r.is(p.memory_error()) => {
-                Outcome::OutOfBudget(format!(
-                    "it used more than {} MB of memory (memory_limit): ",
-                    self.limits.memory >> 20
-                ))
+                Outcome::OutOfBudget(self.too_much())
             }
             _ => Outcome::Failed(String::new()),
         }
+    }
+
+    fn too_much(&self) -> String {
+        let most = self.limits.memory >> 20;
+        format!("it used more than {most} MB of memory (memory_limit): ")
+    }
+
+    /// Whether the script came to its limit and has kept most of it, whatever it caught: only a fresh
+    /// one can serve.
+    fn is_full(&self) -> bool {
+        self.generation.is_some() && memory::refused() && memory::held() > self.limits.memory / 2
     }
 
     /// The text of an error. Making it may call what the script has defined: it has limits as well.
@@ -196,61 +210,67 @@ impl Script {
             ..self.limits
         };
         let mut text = String::new();
-        let room = memory::held().max(self.limits.memory) + FOR_ERRORS;
-        within(ctx, limits, room, lock, || {
+        within(ctx, limits, self.room(), lock, || {
             text = raised.text(&self.boot.describe);
             Outcome::Return(1)
         });
         text
     }
 
-    /// Finds a route, by its name as remembered or else in the script.
-    fn route<R>(&self, name: &str, f: impl FnOnce(Option<&Route>) -> R) -> R {
-        if let Some(found) = self.routes.borrow().get(name) {
-            return f(found.as_ref());
-        }
-        let found = self.look_up(name);
-        let mut routes = self.routes.borrow_mut();
-        if found.is_none() && routes.len() >= MOST_NAMES {
-            return f(None);
-        }
-        f(routes.entry(name.to_string()).or_insert(found).as_ref())
+    /// Memory for what the server does at the script's cost.
+    fn room(&self) -> usize {
+        memory::held().max(self.limits.memory) + SLACK
     }
 
-    fn look_up(&self, name: &str) -> Option<Route> {
-        let found = attribute(self.generation.as_ref()?, c"lookup")
-            .and_then(|l| call_object(&l, [make_str(name.as_bytes())?].into_iter()));
-        let item = |i: isize| {
-            let pair = found.as_ref()?;
-            // SAFETY: the pair is alive; an item is a new reference.
-            unsafe { Ref::owned((library::python().f.PySequence_GetItem)(pair.get(), i)) }
+    /// Frees what nothing refers to any more, of earlier generations as well.
+    fn collect(&self, lock: &Attached) {
+        self.tidy(lock, || call_object(&self.boot.collect, std::iter::empty()));
+    }
+
+    /// Does something that no message waits for, with room even where the script has used up its own.
+    /// What is freed there may call what the script has defined: it has a time.
+    fn tidy(&self, lock: &Attached, f: impl FnOnce() -> Option<Ref>) {
+        let limits = match self.limits.time_ms {
+            0 => self.limits,
+            time_ms => Limits {
+                time_ms: time_ms.max(FOR_GARBAGE_MS),
+                ..self.limits
+            },
         };
-        let route = item(0).zip(item(1)).map(|(callable, most)| Route {
-            callable,
-            most: usize::try_from(returned(&most)).unwrap_or(0),
+        within(&mut Ctx::new(), limits, self.room(), lock, || {
+            if f().is_none() {
+                drop(Raised::take());
+            }
+            Outcome::Return(1)
         });
-        if route.is_none() {
-            // `None` has no items: that there is no such route is no error.
-            // SAFETY: this thread holds the lock.
-            unsafe { (library::python().f.PyErr_Clear)() };
+    }
+
+    /// What the script has under this name now; `None` where Python has raised an error.
+    fn route(&self, name: &str) -> Option<Option<Route>> {
+        let lookup = attribute(self.generation.as_ref()?, c"lookup")?;
+        let pair = call_object(&lookup, [make_str(name.as_bytes())?].into_iter())?;
+        if pair.get() == library::python().none {
+            return Some(None);
         }
-        route
+        // SAFETY: the pair is alive; an item is a new reference.
+        let item =
+            |i| unsafe { Ref::owned((library::python().f.PySequence_GetItem)(pair.get(), i)) };
+        Some(Some(Route {
+            callable: item(0)?,
+            most: usize::try_from(returned(&item(1)?)).unwrap_or(0),
+        }))
     }
 }
 
 impl Drop for Script {
     fn drop(&mut self) {
-        let _lock = attached();
-        let generation = self.generation.take();
-        let routes = self.routes.take();
-        // What its objects do at their end is the script's as well.
-        self.guarded(&mut Ctx::new(), move || {
-            drop(routes);
-            let end = attribute(generation.as_ref()?, c"end")?;
-            call_object(&end, std::iter::empty())?;
-            drop(generation);
-            Some(Outcome::Return(1))
-        });
+        let lock = attached();
+        if let Some(generation) = self.generation.take() {
+            self.tidy(&lock, move || {
+                call_object(&attribute(&generation, c"end")?, std::iter::empty())
+            });
+        }
+        self.collect(&lock);
     }
 }
 
@@ -315,11 +335,6 @@ fn arguments(boot: &Boot, source: &Source, start: &Start<'_>) -> Option<[Ref; 4]
         value::make_tuple(exports.into_iter())?,
         make(&start.rank.map_or(Val::Null, |r| Val::Int(r.into())))?,
     ])
-}
-
-fn more(r: &Ref) -> Ref {
-    // SAFETY: who has a `Ref` has a live object, and the lock.
-    unsafe { Ref::more(r.get()) }
 }
 
 /// A route's result as a number: 1 where it returned none.

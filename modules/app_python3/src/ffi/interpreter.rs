@@ -28,6 +28,8 @@ const FILE_INPUT: c_int = 257;
 pub struct Boot {
     /// `load(files, settings, exports, rank)`.
     pub load: ManuallyDrop<Ref>,
+    /// `collect()`.
+    pub collect: ManuallyDrop<Ref>,
     /// `describe(kind, value, trace)`.
     pub describe: ManuallyDrop<Ref>,
     /// The message as old scripts see it.
@@ -230,6 +232,7 @@ fn bootstrap(p: &Python) -> Option<Boot> {
         }
         Some(Boot {
             load: ManuallyDrop::new(named(c"load")?),
+            collect: ManuallyDrop::new(named(c"collect")?),
             describe: ManuallyDrop::new(named(c"describe")?),
             msg: ManuallyDrop::new(call(&named(c"msg")?, std::iter::empty())?),
             native: ManuallyDrop::new(native),

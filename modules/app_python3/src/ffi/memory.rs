@@ -75,20 +75,27 @@ pub fn refused() -> bool {
     REFUSED.load(Ordering::Relaxed)
 }
 
-/// A limit of what Python may hold; the one before it comes back when dropped.
-pub struct Limit(usize);
+/// A limit of what Python may hold; the one before it comes back when dropped, and keeps in mind
+/// what was refused within.
+pub struct Limit {
+    most: usize,
+    refused: bool,
+}
 
 impl Limit {
     /// At most so many bytes.
     pub fn begin(most: usize) -> Limit {
-        REFUSED.store(false, Ordering::Relaxed);
-        Limit(MOST.swap(most, Ordering::Relaxed))
+        Limit {
+            most: MOST.swap(most, Ordering::Relaxed),
+            refused: REFUSED.swap(false, Ordering::Relaxed),
+        }
     }
 }
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        MOST.store(self.0, Ordering::Relaxed);
+        MOST.store(self.most, Ordering::Relaxed);
+        REFUSED.fetch_or(self.refused, Ordering::Relaxed);
     }
 }
 
