@@ -22,7 +22,9 @@ use std::cell::RefCell;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
+};
 use std::time::Duration;
 
 /// How often the CPU time is looked at, microseconds.
@@ -56,6 +58,8 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 static TICKS_AT_START: AtomicU64 = AtomicU64::new(0);
 static TICKS_ALLOWED: AtomicI64 = AtomicI64::new(i64::MAX);
 static STOPPED: AtomicBool = AtomicBool::new(false);
+/// The thread that runs interpreters; 0 before [`arm`].
+static THREAD: AtomicI32 = AtomicI32::new(0);
 /// Whether the server's own code runs, called by a script: what that forks is its own business.
 static OUTSIDE: AtomicBool = AtomicBool::new(false);
 
@@ -154,6 +158,7 @@ pub fn arm() {
         }
         // An inherited one names a timer of the parent: never delete it here.
         std::mem::forget(t.take());
+        THREAD.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
         guard();
         *t = ticks().map(|timer| (me, timer)).ok();
     });
@@ -199,10 +204,24 @@ extern "C" fn on_tick(_: i32) {
 }
 
 /// Main has interrupted this process; called by that signal's handler, for scripts that wait rather
-/// than compute.
+/// than compute. The kernel may hand the signal to any thread; interpreters are told on their own.
 pub(crate) fn on_interrupt() {
-    if DEPTH.load(Ordering::Acquire) > 0 {
+    if DEPTH.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let thread = THREAD.load(Ordering::Relaxed);
+    if thread == 0 || thread == nix::unistd::gettid().as_raw() {
         stop_all();
+    } else {
+        // SAFETY: sends a signal to a thread of this process; numbers only.
+        unsafe {
+            libc::syscall(
+                libc::SYS_tgkill,
+                libc::getpid(),
+                thread,
+                crate::signals::INTERRUPT as i32,
+            )
+        };
     }
 }
 

@@ -265,3 +265,29 @@ fn native_routes_that_multiply_run_out_of_time() {
     server.wait_for_log("a value of more than 1048576 bytes");
     assert_eq!(server.processes(), before, "no worker was replaced");
 }
+
+#[test]
+fn an_engine_that_was_stopped_beside_the_one_that_routes_is_begun_anew() {
+    let script = r#"
+local late = 0
+function ksr_request_route()
+  if KSR.is_INFO() then pcall(KSR.app_sqlang.run, "spike") end
+  local fine = pcall(KSR.app_sqlang.run, "small")
+  KSR.sl.sl_send_reply(200, fine and "fine" or "dead")
+end
+"#;
+    let server = Setup::lua(script)
+        .file(
+            "beside.sq",
+            "function spike() { local a = []; a.resize(100000000); }\nfunction small() { return 1; }\n",
+        )
+        .cfg("loadmodule \"app_sqlang.so\"\nmodparam(\"app_sqlang\", \"load\", \"{dir}/beside.sq\")\nmodparam(\"app_sqlang\", \"memory_limit\", 64)")
+        .children(1)
+        .start();
+    let mut phone = Phone::udp("a", server.addr);
+    for _ in 0..2 {
+        assert_eq!(status(&mut phone, "INFO"), 200);
+        let reply = phone.ask(&phone.request("OPTIONS", "sip:test.local", "", ""));
+        assert_eq!(reply.reason(), b"fine");
+    }
+}

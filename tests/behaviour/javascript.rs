@@ -107,6 +107,41 @@ fn a_route_may_wait_for_promises() {
 }
 
 #[test]
+fn a_promise_that_fails_unseen_is_logged() {
+    let server = start(
+        "async function boom() { throw new Error('unseen'); }\nasync function seen() { throw new Error('handled'); }\nfunction ksr_request_route() { boom(); seen().catch(() => {}); KSR.sl.sl_send_reply(200, 'OK'); }\n",
+    );
+    assert_eq!(asked(&server, "OPTIONS"), "200 OK");
+    let line = server.wait_for_log("unseen: ");
+    assert!(line.contains("route.js:1:"), "{line}");
+    assert!(!server.has_logged("handled"));
+}
+
+#[test]
+fn a_comment_makes_no_module() {
+    let server = start(
+        "/* do not\nexport without permission */\nvar x = `\nimport nothing\n`;\nfunction ksr_request_route() { KSR.sl.sl_send_reply(200, 'script'); }\n",
+    );
+    assert_eq!(asked(&server, "OPTIONS"), "200 script");
+}
+
+#[test]
+fn a_script_that_catches_everything_and_keeps_more_and_more_is_begun_anew() {
+    let server = Setup::script(
+        JAVASCRIPT,
+        "const kept = [];\nfunction ksr_request_route() {\n  try { kept.push('x'.repeat(4e6) + kept.length); kept[kept.length - 1].charCodeAt(4e6); KSR.sl.sl_send_reply(200, 'OK'); }\n  catch (e) { KSR.sl.sl_send_reply(503, 'oops'); }\n}\n",
+    )
+    .children(1)
+    .cfg("modparam(\"app_jsdt\", \"memory_limit\", 32)")
+    .start();
+    let mut phone = Phone::udp("a", server.addr);
+    let said: Vec<String> = (0..30).map(|_| reason(&mut phone, "OPTIONS")).collect();
+    let failed = said.iter().filter(|s| s.starts_with("503")).count();
+    assert!((1..10).contains(&failed), "{said:?}");
+    server.wait_for_log("more than 32 MB (memory_limit)");
+}
+
+#[test]
 fn modules_are_required_as_node_and_kamailio_do() {
     let script = r#"
 var tools = require("./tools");

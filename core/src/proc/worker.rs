@@ -71,6 +71,7 @@ pub(super) fn timer(server: &'static Server, slot: u16, rank: i32, pace: Pace) -
         for (j, d) in jobs.iter().zip(&mut due) {
             if now >= *d {
                 process::begin(slot, monotonic_ms(), j.name.as_bytes());
+                olelo_ipc::signals::forget_interrupt();
                 let done = std::panic::catch_unwind(|| (j.run)(now));
                 process::end(slot);
                 if done.is_err() {

@@ -139,8 +139,24 @@ pub fn beside(engine: &str) -> Option<Rc<dyn Engine>> {
 }
 
 /// Drops this process' engines; the next message builds fresh ones. For an engine that was stopped
-/// in the midst of something.
+/// in the midst of something. While a route runs, that waits for its end: to build anew takes time, and
+/// the message has none left.
 pub fn discard() {
+    if super::run::is_under_way() {
+        SPENT.set(true);
+    } else {
+        drop_engines();
+    }
+}
+
+/// The outermost route has ended.
+pub(super) fn route_ended() {
+    if SPENT.take() {
+        drop_engines();
+    }
+}
+
+fn drop_engines() {
     BUILT.set(0);
     FAILED.set((0, 0));
     ENGINES.with_borrow_mut(Vec::clear);
@@ -155,6 +171,8 @@ struct BuiltEngine {
 
 thread_local! {
     static BUILT: Cell<u32> = const { Cell::new(0) };
+    /// An engine was stopped while a route runs: all are to be dropped when it ends.
+    static SPENT: Cell<bool> = const { Cell::new(false) };
     /// The generation that left this process without any engine, and when to try it again.
     static FAILED: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
     static ENGINES: RefCell<Vec<BuiltEngine>> = const { RefCell::new(Vec::new()) };

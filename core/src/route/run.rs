@@ -371,6 +371,9 @@ impl Nested {
 impl Drop for Nested {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() == 0 {
+            generation::route_ended();
+        }
     }
 }
 

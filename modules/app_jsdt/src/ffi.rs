@@ -7,9 +7,11 @@
 //! Every `JSValue` that this file is given a count of is an [`Owned`] until it is handed on: a count
 //! lost is memory lost.
 
+mod memory;
 mod value;
 
 use crate::imports::{EsModules, Finder};
+use memory::Bounded;
 use olelo_core::route::ctx::Ctx;
 use olelo_core::route::engine::Outcome;
 use olelo_core::route::function::Function;
@@ -20,7 +22,7 @@ use olelo_script::Limits;
 use olelo_script::call::{self, MOST_ARGS, Ran};
 use rquickjs::qjs;
 use rustc_hash::FxHashMap;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
@@ -33,13 +35,17 @@ const MOST_UNKNOWN: usize = 1024;
 
 /// An interpreter with the exports in it.
 pub struct State {
-    /// Routes looked up before; `None` for a name that is no function.
-    routes: RefCell<FxHashMap<String, Option<Owned>>>,
+    /// Names looked up before that are no property: constants of the script, or `None`.
+    hidden: RefCell<FxHashMap<String, Option<Owned>>>,
     /// What the scripts that are modules export.
     exported: RefCell<Vec<Owned>>,
     /// Raised for `exit` and `drop`.
     sentinel: Owned,
     limits: Limits,
+    /// Whether memory was asked for that it may not have.
+    refused: Rc<Cell<bool>>,
+    /// Promises that failed and that nobody has looked at.
+    forgotten: Rc<RefCell<Vec<Forgotten>>>,
     raw: *mut qjs::JSContext,
     // Last: all values above are of it.
     context: rquickjs::Context,
@@ -55,11 +61,13 @@ impl State {
     /// A fresh interpreter with `KSR`, that finds modules with `finder`.
     pub fn new(limits: Limits, finder: Rc<Finder>) -> Result<State, String> {
         let fail = |e: rquickjs::Error| format!("can't make an interpreter: {e}");
-        let runtime = rquickjs::Runtime::new().map_err(fail)?;
-        runtime.set_memory_limit(limits.memory);
+        let (memory, refused) = Bounded::new(limits.memory);
+        let runtime = rquickjs::Runtime::new_with_alloc(memory).map_err(fail)?;
         runtime.set_max_stack_size(STACK);
         runtime.set_interrupt_handler(Some(Box::new(budget::is_over)));
         runtime.set_loader(EsModules(finder.clone()), EsModules(finder));
+        let forgotten = Rc::new(RefCell::new(Vec::new()));
+        runtime.set_host_promise_rejection_tracker(Some(tracker(forgotten.clone())));
         let context = rquickjs::Context::full(&runtime).map_err(fail)?;
         let raw = context.as_raw().as_ptr();
         // SAFETY: `raw` is live as long as `context`; the new error is ours.
@@ -69,10 +77,12 @@ impl State {
             Owned::new(raw, error)
         };
         let state = State {
-            routes: RefCell::default(),
+            hidden: RefCell::default(),
             exported: RefCell::default(),
             sentinel,
             limits,
+            refused,
+            forgotten,
             raw,
             context,
             runtime,
@@ -164,16 +174,28 @@ impl State {
 
     /// Runs a piece of JavaScript: its functions become global.
     pub fn run(&self, text: &[u8], name: &str, ctx: &mut Ctx) -> Outcome {
+        self.hidden.borrow_mut().clear();
         self.protected(ctx, || self.eval(text, name, qjs::JS_EVAL_TYPE_GLOBAL))
     }
 
-    /// Runs a script of the generation: a module, if it says so.
+    /// Runs a script of the generation. What is no script but has lines of a module is one.
     pub fn load(&self, text: &[u8], path: &str, ctx: &mut Ctx) -> Outcome {
-        let is_module = path.ends_with(".mjs") || has_module_syntax(text);
-        if !is_module {
-            return self.run(text, path, ctx);
-        }
         self.protected(ctx, || {
+            if !path.ends_with(".mjs") {
+                let flags = qjs::JS_EVAL_TYPE_GLOBAL | qjs::JS_EVAL_FLAG_COMPILE_ONLY;
+                let script = self.eval(text, path, flags);
+                if !is_exception(script.raw()) {
+                    // SAFETY: evaluating takes the count of the compiled script.
+                    return unsafe {
+                        Owned::new(self.raw, qjs::JS_EvalFunction(self.raw, script.into_raw()))
+                    };
+                }
+                if !has_module_syntax(text) {
+                    return script;
+                }
+                // SAFETY: takes the pending error, which nobody else will.
+                drop(unsafe { Owned::new(self.raw, qjs::JS_GetException(self.raw)) });
+            }
             let flags = qjs::JS_EVAL_TYPE_MODULE | qjs::JS_EVAL_FLAG_COMPILE_ONLY;
             let module = self.eval(text, path, flags);
             if is_exception(module.raw()) {
@@ -215,14 +237,28 @@ impl State {
     /// Runs `f` with the time running and `ctx` as the message that exports work on. Nests.
     fn protected(&self, ctx: &mut Ctx, f: impl FnOnce() -> Owned) -> Outcome {
         // SAFETY: `asked` does nothing; the interpreter asks `budget::is_over` itself.
-        unsafe {
+        let outcome = unsafe {
             call::enter(ctx, self.limits, asked, ptr::null_mut(), || {
                 SENTINEL.with_borrow_mut(|s| s.push(self.sentinel.raw()));
                 let result = self.settled(f());
                 SENTINEL.with_borrow_mut(Vec::pop);
                 self.outcome(&result)
             })
+        };
+        for f in self.forgotten.take() {
+            olelo_core::error!("app_jsdt", "a promise failed, unseen: {}", f.why);
         }
+        if !self.refused.take() {
+            return outcome;
+        }
+        let limit = format!(
+            "it used more than {} MB (memory_limit)",
+            self.limits.memory >> 20
+        );
+        Outcome::OutOfBudget(match outcome {
+            Outcome::Failed(e) | Outcome::OutOfBudget(e) => format!("{limit}: {e}"),
+            _ => limit,
+        })
     }
 
     /// Runs what waits for its turn. Of a promise what it became: its value, or what it threw; of one
@@ -275,34 +311,14 @@ impl State {
             if thrown.is(&self.sentinel) {
                 return Outcome::Exit;
             }
-            let text = call::cut(value::complaint(l, &thrown));
-            if text.contains("InternalError: out of memory") {
-                return Outcome::OutOfBudget(format!(
-                    "it used more than {} MB (memory_limit): {text}",
-                    self.limits.memory >> 20
-                ));
-            }
-            Outcome::Failed(text)
+            Outcome::Failed(call::cut(value::complaint(l, &thrown)))
         }
     }
 
-    /// The function of this name: global, exported by a module, or a constant of a script.
+    /// The function of this name, as it is now: global, exported by a module, or a constant of a script.
     fn route(&self, name: &str) -> Option<Owned> {
-        if let Some(r) = self.routes.borrow().get(name) {
-            return r.as_ref().map(Owned::copy);
-        }
-        let found = self.find(name);
-        let mut routes = self.routes.borrow_mut();
-        if found.is_some() || routes.len() < MOST_UNKNOWN {
-            routes.insert(name.to_string(), found.as_ref().map(Owned::copy));
-        }
-        found
-    }
-
-    fn find(&self, name: &str) -> Option<Owned> {
-        let l = self.raw;
         // SAFETY: the global object is ours once made.
-        let global = unsafe { Owned::new(l, qjs::JS_GetGlobalObject(l)) };
+        let global = unsafe { Owned::new(self.raw, qjs::JS_GetGlobalObject(self.raw)) };
         if let Some(f) = global.function(name) {
             return Some(f);
         }
@@ -310,6 +326,20 @@ impl State {
         if exported.is_some() {
             return exported;
         }
+        if let Some(known) = self.hidden.borrow().get(name) {
+            return known.as_ref().map(Owned::copy);
+        }
+        let found = self.constant(name);
+        let mut hidden = self.hidden.borrow_mut();
+        if found.is_some() || hidden.len() < MOST_UNKNOWN {
+            hidden.insert(name.to_string(), found.as_ref().map(Owned::copy));
+        }
+        found
+    }
+
+    /// A function that is no property of anything, which only evaluating its name finds.
+    fn constant(&self, name: &str) -> Option<Owned> {
+        let l = self.raw;
         // `const route = () => …` at the top of a script is a property of nothing.
         let mut letters = name.chars();
         let is_name = letters
@@ -332,11 +362,42 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.routes.borrow_mut().clear();
+        self.hidden.borrow_mut().clear();
         self.exported.borrow_mut().clear();
+        self.forgotten.borrow_mut().clear();
+        self.runtime.set_host_promise_rejection_tracker(None);
         self.runtime.set_interrupt_handler(None);
     }
 }
+
+/// A promise that failed, kept so that no other takes its address.
+struct Forgotten {
+    promise: Owned,
+    why: String,
+}
+
+/// Notes promises that fail while nobody handles it, and strikes those that are handled later.
+fn tracker(forgotten: Rc<RefCell<Vec<Forgotten>>>) -> rquickjs::runtime::RejectionTracker {
+    Box::new(move |ctx, promise, reason, is_handled| {
+        let l = ctx.as_raw().as_ptr();
+        // SAFETY: both are live values of this context, each counted once more.
+        let (promise, reason) = unsafe {
+            (
+                Owned::new(l, qjs::JS_DupValue(l, promise.as_raw())),
+                Owned::new(l, qjs::JS_DupValue(l, reason.as_raw())),
+            )
+        };
+        let mut all = forgotten.borrow_mut();
+        all.retain(|f| !f.promise.is(&promise));
+        if !is_handled && all.len() < MOST_FORGOTTEN {
+            let why = call::cut(value::complaint(l, &reason));
+            all.push(Forgotten { promise, why });
+        }
+    })
+}
+
+/// How many failed promises of one call the log has.
+const MOST_FORGOTTEN: usize = 16;
 
 /// Whether a line of it begins as only lines of modules do.
 fn has_module_syntax(text: &[u8]) -> bool {
@@ -437,7 +498,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_is_told_from_a_script_by_its_lines() {
+    fn a_module_has_lines_that_no_script_has() {
         for (text, want) in [
             ("import x from 'y';", true),
             ("var a;\n  export function f() {}", true),

@@ -40,8 +40,8 @@ fn sentinel() -> *mut c_void {
 pub struct State {
     lua: mlua::Lua,
     raw: *mut lua_State,
-    /// Registry references of routes looked up before; 0 for a name that is no function.
-    routes: RefCell<FxHashMap<String, c_int>>,
+    /// Registry references of names: to look one up makes no new string.
+    names: RefCell<FxHashMap<String, c_int>>,
     limits: Limits,
 }
 
@@ -64,7 +64,7 @@ impl State {
         let s = State {
             lua,
             raw,
-            routes: RefCell::default(),
+            names: RefCell::default(),
             limits,
         };
         s.bind(exports)?;
@@ -110,24 +110,58 @@ impl State {
 
     /// Whether a global function of this name exists.
     pub fn has(&self, name: &str) -> bool {
-        self.route(name) != 0
+        let l = self.raw;
+        // SAFETY: what was pushed is popped again.
+        unsafe {
+            if ffi::lua_checkstack(l, 4) == 0 {
+                return false;
+            }
+            let found = self.push_route(name);
+            ffi::lua_pop(l, c_int::from(found));
+            found
+        }
     }
 
-    /// Calls the global function `name` with these strings.
+    /// Calls the global function `name`, as it is now, with these strings.
     pub fn call(&self, name: &str, args: &[&str], ctx: &mut Ctx) -> Outcome {
-        match self.route(name) {
-            0 => Outcome::Missing,
-            r => self.protected(ctx, |l| {
-                // SAFETY: `r` is a reference made by `luaL_ref` in this state and never released;
-                // room for the pushes was made by `protected`.
-                unsafe {
-                    ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, r.into());
-                    for a in args.iter().take(MOST_ARGS) {
-                        ffi::lua_pushlstring(l, a.as_ptr().cast(), a.len());
-                    }
+        if !self.has(name) {
+            return Outcome::Missing;
+        }
+        self.protected(ctx, |l| {
+            // SAFETY: room for the pushes was made by `protected`.
+            unsafe {
+                self.push_route(name);
+                for a in args.iter().take(MOST_ARGS) {
+                    ffi::lua_pushlstring(l, a.as_ptr().cast(), a.len());
                 }
-                Ok(args.len().min(MOST_ARGS) as c_int)
-            }),
+            }
+            Ok(args.len().min(MOST_ARGS) as c_int)
+        })
+    }
+
+    /// Pushes the global function of this name, or nothing. Tables' metamethods are not asked: one
+    /// could raise an error.
+    ///
+    /// # Safety
+    /// There must be room for three values on the stack.
+    unsafe fn push_route(&self, name: &str) -> bool {
+        let l = self.raw;
+        let key = self.name(name);
+        // SAFETY: `key` is a reference to a string in this state's registry; what is not the
+        // function is popped.
+        unsafe {
+            ffi::lua_pushvalue(l, ffi::LUA_GLOBALSINDEX);
+            ffi::lua_rawgeti(l, ffi::LUA_REGISTRYINDEX, key.into());
+            ffi::lua_rawget(l, -2);
+            ffi::lua_remove(l, -2);
+            let found = ffi::lua_type(l, -1) == ffi::LUA_TFUNCTION;
+            if !found {
+                ffi::lua_pop(l, 1);
+                // Names may come from messages (`KSR.app_lua.run`): only those of functions are kept.
+                self.names.borrow_mut().remove(name);
+                ffi::luaL_unref(l, ffi::LUA_REGISTRYINDEX, key);
+            }
+            found
         }
     }
 
@@ -209,32 +243,26 @@ impl State {
         }
     }
 
-    /// The registry reference of a global function; 0 where there is none.
-    fn route(&self, name: &str) -> c_int {
-        if let Some(r) = self.routes.borrow().get(name) {
+    /// The registry reference of a name; that of nil where it can't be kept, which is no key.
+    fn name(&self, name: &str) -> c_int {
+        if let Some(r) = self.names.borrow().get(name) {
             return *r;
         }
-        let found = self
-            .lua
-            .globals()
-            .get::<Option<mlua::Function>>(name)
-            .ok()
-            .flatten();
-        let reference = found.map_or(0, |f| {
-            let r = Cell::new(0);
-            // SAFETY: mlua pushes `f`; `luaL_ref` pops it and remembers it in this state's registry.
-            let made = unsafe {
+        let mut names = self.names.borrow_mut();
+        let made = self.lua.create_string(name).map(|text| {
+            let r = Cell::new(ffi::LUA_REFNIL);
+            // SAFETY: mlua pushes the string; `luaL_ref` pops it and keeps it in this state's registry.
+            let kept = unsafe {
                 self.lua
-                    .exec_raw::<()>(f, |l| r.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX)))
+                    .exec_raw::<()>(text, |l| r.set(ffi::luaL_ref(l, ffi::LUA_REGISTRYINDEX)))
             };
-            if made.is_ok() { r.get() } else { 0 }
+            kept.map_or(ffi::LUA_REFNIL, |()| r.get())
         });
-        let mut routes = self.routes.borrow_mut();
-        // Names may come from messages (`KSR.app_lua.run`): don't remember without bound.
-        if routes.len() < 1024 || reference != 0 {
-            routes.insert(name.to_string(), reference);
+        let r = made.unwrap_or(ffi::LUA_REFNIL);
+        if r != ffi::LUA_REFNIL {
+            names.insert(name.to_string(), r);
         }
-        reference
+        r
     }
 }
 
@@ -433,6 +461,12 @@ unsafe fn stop(state: *mut c_void) {
 }
 
 unsafe extern "C-unwind" fn raise(l: *mut lua_State, _: *mut ffi::lua_Debug) {
+    if !budget::is_over() {
+        // Set at the very end of the message before.
+        // SAFETY: removing the hook is always allowed.
+        unsafe { ffi::lua_sethook(l, None, 0, 0) };
+        return;
+    }
     // SAFETY: a hook may raise an error; nothing on this frame needs dropping.
     unsafe { ffi::luaL_error(l, c"stopped: the script used up its time".as_ptr()) };
 }

@@ -52,7 +52,8 @@ pub fn module() -> Module {
     olelo_script::module::<Squirrel>()
 }
 
-/// What `dofile` and `loadfile` read: a relative path is looked for beside the script first.
+/// What `dofile` and `loadfile` read: a relative path is looked for beside the script first. What the
+/// generation holds comes before the disk, so that a new file there changes nothing until a reload.
 fn importer(source: &Source) -> ffi::Importer {
     let beside = Path::new(source.path()).parent().map(PathBuf::from);
     let source = source.clone();
@@ -62,7 +63,9 @@ fn importer(source: &Source) -> ffi::Importer {
             .filter(|_| Path::new(path).is_relative())
             .map(|dir| dir.join(path).display().to_string());
         match near {
-            Some(near) if source.holds(&near) || Path::new(&near).exists() => source.import(&near),
+            Some(near) if source.holds(&near) => source.import(&near),
+            _ if source.holds(path) => source.import(path),
+            Some(near) if Path::new(&near).exists() => source.import(&near),
             _ => source.import(path),
         }
     })

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod errors;
+mod files;
 mod garbage;
 mod values;
 

@@ -109,7 +109,12 @@ fn value(ctx: &mut Ctx, o: Outcome, missing: impl FnOnce() -> String) -> Result<
             Ok(0)
         }
         Outcome::Missing => Err(ScriptError(missing())),
-        Outcome::Failed(e) | Outcome::OutOfBudget(e) => Err(ScriptError(e)),
+        Outcome::Failed(e) => Err(ScriptError(e)),
+        Outcome::OutOfBudget(e) => {
+            // It was stopped in the midst of something.
+            generation::discard();
+            Err(ScriptError(e))
+        }
         Outcome::Suspended(_) => Ok(1),
     }
 }

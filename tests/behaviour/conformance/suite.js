@@ -120,7 +120,10 @@ function ksr_request_route() {
     KSR.sl.sl_send_reply(200, "called " + ran + KSR.pv.get("$avp(called)"));
     return 1;
   } else if (method === "PIECE") {
-    KSR.app_jsdt.runstring("piece = 7");
+    for (let n = 5; n < 8; n++) {
+      KSR.app_jsdt.runstring("function fresh() { piece = " + n + "; }");
+      KSR.app_jsdt.run("fresh");
+    }
     KSR.sl.sl_send_reply(200, "piece " + piece);
     return 1;
   }

@@ -121,7 +121,10 @@ function ksr_request_route()
     KSR.sl.sl_send_reply(200, "called " .. ran .. KSR.pv.get("$avp(called)"))
     return 1
   elseif method == "PIECE" then
-    KSR.app_lua.runstring("piece = 7")
+    for n = 5, 7 do
+      KSR.app_lua.runstring("function fresh() piece = " .. n .. " end")
+      KSR.app_lua.run("fresh")
+    end
     KSR.sl.sl_send_reply(200, "piece " .. piece)
     return 1
   end

@@ -176,7 +176,9 @@ class Router:
             KSR.sl.sl_send_reply(200, "called " + str(ran) + KSR.pv.get("$avp(called)"))
             return 1
         elif method == "PIECE":
-            KSR.app_python3.runstring("piece = 7")
+            for n in range(5, 8):
+                KSR.app_python3.runstring("def fresh(msg):\n    global piece\n    piece = %d\n" % n)
+                KSR.app_python3.exec("fresh")
             KSR.sl.sl_send_reply(200, "piece " + str(piece))
             return 1
         KSR.sl.sl_send_reply(200, "OK")

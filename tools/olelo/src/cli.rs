@@ -167,25 +167,27 @@ const WITHOUT_MEANING: &[(char, bool, &str)] = &[
     ('G', true, "no process groups"),
 ];
 
+/// Names with their values, if they have any.
+type Defines = Vec<(String, Option<String>)>;
+/// Substitutions, by kind.
+type Substs = Vec<(olelo_cfg::SubstKind, String)>;
+
 /// What `-A`, `--subst` and their like define; `texts` gives the values of an option.
-pub(crate) fn take_definitions(
-    defines: &mut Vec<(String, Option<String>)>,
-    substs: &mut Vec<(olelo_cfg::SubstKind, String)>,
-    texts: impl Fn(&str) -> Vec<String>,
-) {
-    for d in texts("define") {
-        let (name, value) = d
-            .split_once('=')
-            .map_or((d.as_str(), None), |(n, v)| (n, Some(v.to_string())));
-        defines.push((name.to_string(), value));
-    }
-    for (name, kind) in [
+pub(crate) fn definitions(texts: impl Fn(&str) -> Vec<String>) -> (Defines, Substs) {
+    let define = |d: String| match d.split_once('=') {
+        Some((name, value)) => (name.to_string(), Some(value.to_string())),
+        None => (d, None),
+    };
+    let defines = texts("define").into_iter().map(define).collect();
+    let kinds = [
         ("subst", olelo_cfg::SubstKind::Subst),
         ("substdef", olelo_cfg::SubstKind::SubstDef),
         ("substdefs", olelo_cfg::SubstKind::SubstDefs),
-    ] {
-        substs.extend(texts(name).into_iter().map(|t| (kind, t)));
-    }
+    ];
+    let substs = kinds
+        .into_iter()
+        .flat_map(|(name, kind)| texts(name).into_iter().map(move |t| (kind, t)));
+    (defines, substs.collect())
 }
 
 impl Options {
@@ -218,7 +220,7 @@ impl Options {
         if m.get_count("verbose") > 0 {
             o.debug = Some(o.debug.unwrap_or(0) + i64::from(m.get_count("verbose")));
         }
-        take_definitions(&mut o.defines, &mut o.substs, texts);
+        (o.defines, o.substs) = definitions(&texts);
         for (name, _, _, line, _) in LINES {
             o.lines.extend(texts(name).iter().map(|v| line(v)));
         }

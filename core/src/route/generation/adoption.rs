@@ -297,7 +297,9 @@ fn adopt(
             return Err(ReloadError::Superseded(store.generation()));
         }
         // Who asks may be a worker itself: its own word is waited for as well.
-        super::refresh(true);
+        if planned().any(|p| p.slot() == olelo_mem::slot::current_slot()) {
+            super::refresh(true);
+        }
         match look(new, &deaths) {
             Err(why) => return Err(revert(store, new, trial.0.proved, why)),
             Ok((workers, waiting)) if waiting.is_empty() => break workers,

@@ -6,11 +6,15 @@
 #include "sqstdstream.h"
 
 #define SQSTD_FILE_TYPE_TAG ((SQUnsignedInteger)(SQSTD_STREAM_TYPE_TAG | 0x00000001))
+/* OLELO: what is open is known; see ../../src/ffi/shim.cpp */
+FILE *sq_vm_fopen(const char *path,const char *mode);
+int sq_vm_fclose(FILE *file);
+
 //basic API
 SQFILE sqstd_fopen(const SQChar *filename ,const SQChar *mode)
 {
 #ifndef SQUNICODE
-    return (SQFILE)fopen(filename,mode);
+    return (SQFILE)sq_vm_fopen(filename,mode); /* OLELO */
 #else
     return (SQFILE)_wfopen(filename,mode);
 #endif
@@ -51,7 +55,7 @@ SQInteger sqstd_fflush(SQFILE file)
 
 SQInteger sqstd_fclose(SQFILE file)
 {
-    return fclose((FILE *)file);
+    return sq_vm_fclose((FILE *)file); /* OLELO */
 }
 
 SQInteger sqstd_feof(SQFILE file)

@@ -39,16 +39,24 @@ namespace {
 
 /* How far above its limit a heap may get while the script is being stopped softly. */
 const size_t SLACK = 8 << 20;
-/* Cycles of garbage are looked for when this much is in use, or twice what the last search left. */
+/* Cycles of garbage are looked for when this much is in use, or twice what the last search left; but
+ * long before the limit. */
 const size_t COLLECT_FROM = 8 << 20;
 const size_t LONGEST_TRACE = 8192;
 const int MOST_FRAMES = 24;
 
+/* A file that a script has open. It is in a list, because the hard way out runs no destructor. */
+struct OpenFile {
+    FILE *file;
+    OpenFile *next;
+};
+
 struct Machine {
     Heap heap;
+    OpenFile *files = NULL;
     HSQUIRRELVM v = NULL;
     size_t limit = 0;
-    size_t collect_at = COLLECT_FROM;
+    size_t collect_at = 0;
     jmp_buf *way_out = NULL;
     void *user = NULL;
     bool running = false; /* it is called, at whatever depth */
@@ -136,14 +144,31 @@ void leave(Machine *m)
     longjmp(*m->way_out, 1);
 }
 
-/* Whether the heap may grow by this much. Stops the script where it may not. */
-void make_room(Machine *m, size_t size)
+bool fits(const Machine *m, size_t more, size_t limit)
 {
-    size_t after = m->heap.held + Heap::cost(size);
-    if (after <= m->limit && size <= m->limit) return;
+    return more <= limit && m->heap.held + more <= limit;
+}
+
+/* The heap is about to grow by this much. Stops the script where it may not. */
+void make_room(Machine *m, size_t more)
+{
+    if (more == 0 || fits(m, more, m->limit)) return;
+    if (!m->over) m->heap.trim();
+    if (fits(m, more, m->limit)) return;
     m->over = true;
     if (m->v) *stop_flag(m) = 1;
-    if (after > m->limit + SLACK || size > m->limit + SLACK) leave(m);
+    if (!fits(m, more, m->limit + SLACK)) leave(m);
+}
+
+/* Looks for cycles of garbage; the next time before half of the room that is left is used up. */
+void collect(Machine *m)
+{
+    sq_collectgarbage(m->v);
+    m->heap.trim();
+    size_t used = m->heap.used;
+    size_t room = m->limit > used ? m->limit - used : 0;
+    size_t twice = used * 2 > COLLECT_FROM ? used * 2 : COLLECT_FROM;
+    m->collect_at = twice < used + room / 2 ? twice : used + room / 2;
 }
 
 /* The system has no memory and there is no way out: as in Rust, that is the end. */
@@ -306,12 +331,9 @@ template <typename Work> void enter(Machine *m, Result *r, Work work)
     SQInteger top = sq_gettop(v);
     bool outermost = !m->running;
     if (outermost) {
+        if (m->over || m->heap.used > m->collect_at) collect(m);
         *stop_flag(m) = 0; /* a tick may have come after the last call */
         m->over = false;
-    }
-    if (outermost && m->heap.used > m->collect_at) {
-        sq_collectgarbage(v);
-        m->collect_at = m->heap.used * 2 > COLLECT_FROM ? m->heap.used * 2 : COLLECT_FROM;
     }
     jmp_buf *volatile way_out = m->way_out;
     jmp_buf here;
@@ -335,17 +357,43 @@ template <typename Work> void enter(Machine *m, Result *r, Work work)
 
 void *sq_vm_malloc(SQUnsignedInteger size)
 {
-    make_room(current, size);
+    make_room(current, current->heap.cost(size));
     return or_die(current, current->heap.take(size));
 }
 
 void *sq_vm_realloc(void *p, SQUnsignedInteger before, SQUnsignedInteger size)
 {
-    if (size > before) make_room(current, size - before);
+    make_room(current, current->heap.cost(p, before, size));
     return or_die(current, current->heap.change(p, before, size));
 }
 
 void sq_vm_free(void *p, SQUnsignedInteger size) { current->heap.give(p, size); }
+
+FILE *sq_vm_fopen(const char *path, const char *mode)
+{
+    /* First the place in the list: it may be the block that fits nowhere. */
+    OpenFile *f = (OpenFile *)sq_vm_malloc(sizeof(OpenFile));
+    f->file = fopen(path, mode);
+    if (!f->file) {
+        sq_vm_free(f, sizeof(OpenFile));
+        return NULL;
+    }
+    f->next = current->files;
+    current->files = f;
+    return f->file;
+}
+
+int sq_vm_fclose(FILE *file)
+{
+    for (OpenFile **at = &current->files; *at; at = &(*at)->next) {
+        OpenFile *f = *at;
+        if (f->file != file) continue;
+        *at = f->next;
+        sq_vm_free(f, sizeof(OpenFile));
+        break;
+    }
+    return fclose(file);
+}
 
 void sq_vm_poll()
 {
@@ -377,6 +425,7 @@ Machine *olelo_squirrel_new(size_t limit, void *user)
     sq_setprintfunc(v, print, print_error);
     sq_setcompilererrorhandler(v, on_compile_error);
     open_libraries(v);
+    collect(m);
     return m;
 }
 
@@ -384,6 +433,7 @@ void olelo_squirrel_free(Machine *m)
 {
     Current c(m);
     if (!m->dead) sq_close(m->v);
+    while (m->files) sq_vm_fclose(m->files->file);
     m->~Machine();
     free(m);
 }

@@ -7,6 +7,11 @@ const SHORT: Limits = Limits {
     memory: 16 << 20,
 };
 
+const SMALL: Limits = Limits {
+    time_ms: 60_000,
+    memory: 8 << 20,
+};
+
 #[test]
 fn what_goes_on_for_ever_is_stopped() {
     for (case, text) in [
@@ -283,4 +288,44 @@ fn memory_is_flat() {
 #[ignore = "the same for longer"]
 fn memory_is_flat_over_a_million_calls() {
     flat(1_000_000);
+}
+
+#[test]
+fn cycles_are_collected_before_the_limit() {
+    let s = Script::limited(
+        "function f() { for(local i = 0; i < 200; i++) { local t = {}; t.self <- t } return 1 }",
+        SMALL,
+    );
+    for i in 0..2000 {
+        assert_eq!(s.call("f"), Outcome::Return(1), "call {i}");
+    }
+}
+
+#[test]
+fn garbage_of_one_call_is_gone_at_the_next() {
+    let s = Script::limited(
+        "function f() { while(true) { local t = {}; t.self <- t } }
+         function g() { local a = []; for(local i = 0; i < 10000; i++) a.push({}); return a.len() }",
+        SMALL,
+    );
+    for _ in 0..3 {
+        let e = s.out_of_budget("f");
+        assert!(e.contains("more than 8 MB of memory"), "{e}");
+        assert_eq!(s.call("g"), Outcome::Return(10000));
+    }
+}
+
+#[test]
+fn what_is_free_serves_blocks_of_any_size() {
+    let s = Script::limited(
+        "function small() { local a = []; for(local i = 0; i < 20000; i++) a.push({}); return a.len() }
+         function large() { return blob(6000000).len() }
+         function list() { local t = null; for(local i = 0; i < 20000; i++) t = [t, i, 1, 2, 3, 4, 5, 6, 7]; return 1 }",
+        SMALL,
+    );
+    for _ in 0..20 {
+        assert_eq!(s.call("small"), Outcome::Return(20000));
+        assert_eq!(s.call("large"), Outcome::Return(6000000));
+        assert_eq!(s.call("list"), Outcome::Return(1));
+    }
 }

@@ -91,7 +91,7 @@ impl Options {
             },
             ..Options::default()
         };
-        crate::cli::take_definitions(&mut o.defines, &mut o.substs, texts);
+        (o.defines, o.substs) = crate::cli::definitions(&texts);
         o.lines.extend(
             texts("loadmodule")
                 .iter()
