@@ -8,6 +8,9 @@ use rquickjs::context::EvalOptions;
 use rquickjs::{Ctx, Exception, Function, Object, Result, Value};
 use std::rc::Rc;
 
+/// Its name in stacks.
+pub const FILE: &str = "prelude";
+
 /// Puts it into a fresh state. `main` is the script's path; `require` whether there is one.
 pub fn install(
     state: &State,
@@ -19,7 +22,9 @@ pub fn install(
         let host = host(&ctx, finder)?;
         host.set("main", main)?;
         host.set("hasRequire", require)?;
-        let run: Function = ctx.eval(include_str!("prelude.js"))?;
+        let mut options = EvalOptions::default();
+        options.filename = Some(FILE.to_string());
+        let run: Function = ctx.eval_with_options(include_str!("prelude.js"), options)?;
         run.call((host,))
     })
 }

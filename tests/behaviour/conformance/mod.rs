@@ -73,7 +73,8 @@ const JAVASCRIPT_CASE: Case = Case {
         ("throw new Error('not today');\n", "not today"),
         ("function other() {}\n", "no function ksr_request_route"),
         ("while (true);\n", "used more than"),
-        ("require('nonesuch');\n", "nonesuch"),
+        ("require('nonesuch');\n", "route.js:1:"),
+        ("require('nonesuch');\n", "module 'nonesuch'"),
         ("import x from './nonesuch.js';\n", "nonesuch"),
         (
             "export function other() {}\n",

@@ -3,6 +3,7 @@
 //! Texts of SIP are bytes. Those that are UTF-8 become the string that they spell; any other byte
 //! becomes a lone surrogate U+DC80 … U+DCFF, which no text has, and comes back as that byte.
 
+use crate::prelude::FILE;
 use olelo_core::route::value::Val;
 use rquickjs::qjs;
 use std::borrow::Cow;
@@ -325,7 +326,8 @@ pub fn complaint(l: *mut qjs::JSContext, thrown: &Owned) -> String {
     }
 }
 
-/// The first place in a stack that is of a file: `    at f (file:1:2)`, `    at file:1:2`.
+/// The first place in a stack that is of a file of the operator's: `    at f (file:1:2)`,
+/// `    at file:1:2`.
 fn place(stack: &str) -> Option<&str> {
     stack.lines().find_map(|line| {
         let line = line.trim().strip_prefix("at ")?;
@@ -333,7 +335,8 @@ fn place(stack: &str) -> Option<&str> {
             Some((_, p)) => p.trim_end_matches(')'),
             None => line,
         };
-        place.contains(':').then_some(place)
+        let (file, _) = place.split_once(':')?;
+        (file != FILE).then_some(place)
     })
 }
 
@@ -360,6 +363,8 @@ mod tests {
         let stack = "    at sl_send_reply (native)\n    at ksr_request_route (/etc/a.js:3:5)\n";
         assert_eq!(place(stack), Some("/etc/a.js:3:5"));
         assert_eq!(place("    at /etc/a.js:7:1\n"), Some("/etc/a.js:7:1"));
+        let within = "    at require (prelude:158:54)\n    at /etc/a.js:2:9\n";
+        assert_eq!(place(within), Some("/etc/a.js:2:9"));
         assert_eq!(place(""), None);
     }
 }
