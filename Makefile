@@ -34,6 +34,7 @@ run: deps
 	@echo "  target/release/olctl doc KSR.tm.t_relay"
 	@echo "  sipsak -s sip:127.0.0.1:5060 -vv            (apt-get install sipsak)"
 	@echo "Register phones as sip:NAME@localhost with the proxy 127.0.0.1:5060, then call NAME."
+	@echo "Route in another language: make run ARGS=\"-A WITH_JS\" (or WITH_PYTHON, WITH_SQUIRREL, WITH_NATIVE)"
 	@echo "Change etc/olelo.lua and load it without a gap:"
 	@echo "  target/release/olctl -s $(RUN_DIR)/kamailio_ctl app_lua.reload"
 	@echo "Ctrl-C ends it."
@@ -85,4 +86,4 @@ install: deps
 	cargo build --release -p olelo -p olctl
 	install -D -t $(DESTDIR)$(PREFIX)/sbin target/release/olelo
 	install -D -t $(DESTDIR)$(PREFIX)/bin target/release/olctl
-	install -D -m 644 -t $(DESTDIR)/etc/olelo etc/olelo.cfg etc/olelo.lua etc/olelo.py
+	install -D -m 644 -t $(DESTDIR)/etc/olelo etc/olelo.cfg etc/routes.cfg etc/olelo.lua etc/olelo.js etc/olelo.py etc/olelo.sq

@@ -267,6 +267,13 @@ impl Function {
         )
     }
 
+    /// Whether this argument, counted from 0, may be text: a number with a fraction is then to be
+    /// printed as the language does, since values are whole numbers.
+    pub fn takes_text(&self, argument: usize) -> bool {
+        let param = self.params.get(argument);
+        param.is_some_and(|p| matches!(p.kind, Kind::Str | Kind::Any))
+    }
+
     /// Checks the number of arguments, then calls. Errors name the signature.
     pub fn call(&self, ctx: &mut Ctx, args: &[Val<'_>]) -> Result<Val<'static>, ScriptError> {
         if args.len() < self.least || args.len() > self.params.len() {

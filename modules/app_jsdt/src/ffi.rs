@@ -476,7 +476,7 @@ fn run_export(l: *mut qjs::JSContext, f: &Function, argv: &[qjs::JSValue]) -> Ra
     let mut held = [const { Argument::None }; MOST_ARGS];
     for (i, v) in argv.iter().enumerate() {
         // SAFETY: the value is alive while the function that was given it runs.
-        held[i] = match unsafe { Argument::read(l, *v) } {
+        held[i] = match unsafe { Argument::read(l, *v, f.takes_text(i)) } {
             Ok(a) => a,
             Err(type_name) => return Ran::Error(call::unfit(f, i, type_name)),
         };

@@ -337,7 +337,17 @@ fn run_export(l: *mut lua_State, f: *const Function) -> Pushed {
             let at = i as c_int + 1;
             *a = ManuallyDrop::new(match ffi::lua_type(l, at) {
                 ffi::LUA_TNIL => Val::Null,
-                ffi::LUA_TNUMBER => Val::Int(ffi::lua_tonumber(l, at) as i64),
+                ffi::LUA_TNUMBER => {
+                    let x = ffi::lua_tonumber(l, at);
+                    if x.fract() != 0.0 && f.takes_text(i) {
+                        // The argument itself becomes the string.
+                        let mut len = 0usize;
+                        let p = ffi::lua_tolstring(l, at, &mut len);
+                        Val::bytes(std::slice::from_raw_parts(p.cast(), len))
+                    } else {
+                        Val::Int(x as i64)
+                    }
+                }
                 ffi::LUA_TBOOLEAN => Val::Bool(ffi::lua_toboolean(l, at) != 0),
                 ffi::LUA_TSTRING => {
                     let mut len = 0usize;

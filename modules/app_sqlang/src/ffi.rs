@@ -212,7 +212,8 @@ unsafe extern "C" fn olelo_squirrel_export(v: *mut Vm, f: *const Function, args:
             .enumerate()
             .try_for_each(|(i, a)| {
                 // SAFETY: the place holds an argument, and stays as it is until the shim returns.
-                *a = unsafe { value(v, i as i64 + 2) }.map_err(|t| call::unfit(f, i, t))?;
+                *a = unsafe { value(v, i as i64 + 2, f.takes_text(i)) }
+                    .map_err(|t| call::unfit(f, i, t))?;
                 Ok(())
             });
         match given {
@@ -299,17 +300,23 @@ unsafe fn raise(v: *mut Vm, text: &str) -> c_int {
     }
 }
 
-/// The value at a place of the stack; the error is the name of a type that crosses no border.
+/// The value at a place of the stack; the error is the name of a type that crosses no border. Where
+/// `text` is wanted a number with a fraction is printed.
 ///
 /// # Safety
 /// `v` must be live; the value must stay at its place for as long as the result lives.
-unsafe fn value<'a>(v: *mut Vm, at: i64) -> Result<Val<'a>, &'static str> {
+unsafe fn value<'a>(v: *mut Vm, at: i64, text: bool) -> Result<Val<'a>, &'static str> {
     // SAFETY: the caller's promise; each getter is for the type that was asked for before.
     unsafe {
         let kind = raw::sq_gettype(v, at);
         let mut int = 0;
         Ok(match kind {
             raw::NULL => Val::Null,
+            raw::FLOAT if text => {
+                let mut x = 0.0;
+                raw::sq_getfloat(v, at, &mut x);
+                Val::from(x.to_string())
+            }
             raw::INTEGER | raw::FLOAT => {
                 raw::sq_getinteger(v, at, &mut int);
                 Val::Int(int)

@@ -364,6 +364,7 @@ fn values(case: &Case) {
         "{}",
         said("avps")
     );
+    assert_eq!(said("fraction"), "'0.25'");
     assert!(said("flags").ends_with("truefalse"), "{}", said("flags"));
 }
 

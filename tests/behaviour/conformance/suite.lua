@@ -58,6 +58,8 @@ local function values()
   KSR.pv.seti("$avp(i)", 4294967296)
   KSR.pv.sets("$avp(s)", KSR.pv.get("$hdr(X-Bytes)"))
   KSR.err("VALUE avps = " .. shown(KSR.pv.get("$avp(i)")) .. shown(KSR.pv.get("$avp(s)")) .. "\n")
+  KSR.pv.sets("$avp(f)", 0.25)
+  KSR.err("VALUE fraction = " .. shown(KSR.pv.get("$avp(f)")) .. "\n")
   KSR.err("VALUE flags = " .. shown(KSR.setflag(3)) .. shown(KSR.isflagset(3)) .. shown(KSR.isflagset(4)) .. "\n")
   KSR.hdr.append_to_reply("X-Back: " .. KSR.pv.get("$hdr(X-Bytes)") .. "\r\n")
 end

@@ -135,19 +135,26 @@ pub enum Argument {
 }
 
 impl Argument {
-    /// Reads a value; the error is the name of a type that can't be given.
+    /// Reads a value; the error is the name of a type that can't be given. Where `text` is wanted a
+    /// number with a fraction is printed.
     ///
     /// # Safety
     /// `v` is a live value of the live context `l`.
-    pub unsafe fn read(l: *mut qjs::JSContext, v: qjs::JSValue) -> Result<Argument, &'static str> {
+    pub unsafe fn read(
+        l: *mut qjs::JSContext,
+        v: qjs::JSValue,
+        text: bool,
+    ) -> Result<Argument, &'static str> {
         // SAFETY: each is read by its tag.
         unsafe {
             Ok(match tag(v) {
                 qjs::JS_TAG_INT => Argument::Int(qjs::JS_VALUE_GET_INT(v).into()),
-                qjs::JS_TAG_FLOAT64 => Argument::Int(qjs::JS_VALUE_GET_FLOAT64(v) as i64),
+                qjs::JS_TAG_FLOAT64 if !text || qjs::JS_VALUE_GET_FLOAT64(v).fract() == 0.0 => {
+                    Argument::Int(qjs::JS_VALUE_GET_FLOAT64(v) as i64)
+                }
                 qjs::JS_TAG_BOOL => Argument::Bool(qjs::JS_VALUE_GET_BOOL(v)),
                 qjs::JS_TAG_NULL | qjs::JS_TAG_UNDEFINED => Argument::None,
-                qjs::JS_TAG_STRING | qjs::JS_TAG_STRING_ROPE => {
+                qjs::JS_TAG_STRING | qjs::JS_TAG_STRING_ROPE | qjs::JS_TAG_FLOAT64 => {
                     let mut len = 0;
                     let at = qjs::JS_ToCStringLen2(l, &mut len, v, false);
                     if at.is_null() {

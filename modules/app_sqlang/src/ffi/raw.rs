@@ -87,6 +87,7 @@ unsafe extern "C" {
 
     pub fn sq_gettype(v: *mut Vm, at: i64) -> u32;
     pub fn sq_getinteger(v: *mut Vm, at: i64, i: *mut i64) -> i64;
+    pub fn sq_getfloat(v: *mut Vm, at: i64, x: *mut f64) -> i64;
     pub fn sq_getbool(v: *mut Vm, at: i64, b: *mut u64) -> i64;
     pub fn sq_getstringandsize(v: *mut Vm, at: i64, s: *mut *const c_char, n: *mut i64) -> i64;
     pub fn sq_pushnull(v: *mut Vm);
