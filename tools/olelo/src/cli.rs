@@ -220,7 +220,7 @@ impl Options {
         if m.get_count("verbose") > 0 {
             o.debug = Some(o.debug.unwrap_or(0) + i64::from(m.get_count("verbose")));
         }
-        (o.defines, o.substs) = definitions(&texts);
+        (o.defines, o.substs) = definitions(texts);
         for (name, _, _, line, _) in LINES {
             o.lines.extend(texts(name).iter().map(|v| line(v)));
         }

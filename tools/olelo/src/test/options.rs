@@ -91,7 +91,7 @@ impl Options {
             },
             ..Options::default()
         };
-        (o.defines, o.substs) = crate::cli::definitions(&texts);
+        (o.defines, o.substs) = crate::cli::definitions(texts);
         o.lines.extend(
             texts("loadmodule")
                 .iter()
