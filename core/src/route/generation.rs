@@ -119,7 +119,7 @@ pub fn kept() -> Vec<u32> {
 /// SHA-256 of all files that serve.
 pub fn digest() -> Option<String> {
     let (_, view) = STORE.get()?.current()?;
-    Some(hex_digest(&view))
+    Some(hex_digest(&decode(&view)?))
 }
 
 /// This process' engine that routes, of the generation that serves; built anew if the generation
@@ -346,8 +346,16 @@ fn decode(b: &[u8]) -> Option<Vec<Part>> {
     Some(parts)
 }
 
-fn hex_digest(text: &[u8]) -> String {
-    olelo_sip::Algorithm::Sha256.hash(&[text])
+/// Of the code alone: the same files have the same digest, however often they were loaded.
+fn hex_digest(parts: &[Part]) -> String {
+    let code: Vec<Part> = parts
+        .iter()
+        .map(|p| Part {
+            revision: 0,
+            ..p.clone()
+        })
+        .collect();
+    olelo_sip::Algorithm::Sha256.hash(&[&encode(&code)])
 }
 
 #[cfg(test)]
@@ -376,7 +384,12 @@ mod tests {
             },
         ];
         let blob = encode(&parts);
-        assert_eq!(decode(&blob), Some(parts));
+        assert_eq!(decode(&blob), Some(parts.clone()));
+        let mut again = parts.clone();
+        again[0].revision += 1;
+        assert_eq!(hex_digest(&again), hex_digest(&parts));
+        again[0].source.imports.clear();
+        assert_ne!(hex_digest(&again), hex_digest(&parts));
         for cut in 1..blob.len() {
             let _ = decode(&blob[..cut]);
         }

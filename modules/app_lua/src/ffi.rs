@@ -124,13 +124,12 @@ impl State {
 
     /// Calls the global function `name`, as it is now, with these strings.
     pub fn call(&self, name: &str, args: &[&str], ctx: &mut Ctx) -> Outcome {
-        if !self.has(name) {
-            return Outcome::Missing;
-        }
         self.protected(ctx, |l| {
             // SAFETY: room for the pushes was made by `protected`.
             unsafe {
-                self.push_route(name);
+                if !self.push_route(name) {
+                    return Err(Outcome::Missing);
+                }
                 for a in args.iter().take(MOST_ARGS) {
                     ffi::lua_pushlstring(l, a.as_ptr().cast(), a.len());
                 }
@@ -178,7 +177,7 @@ impl State {
             if status == ffi::LUA_OK {
                 Ok(0)
             } else {
-                Err(top_text(l))
+                Err(Outcome::Failed(top_text(l)))
             }
         })
     }
@@ -188,7 +187,7 @@ impl State {
     fn protected(
         &self,
         ctx: &mut Ctx,
-        push: impl FnOnce(*mut lua_State) -> Result<c_int, String>,
+        push: impl FnOnce(*mut lua_State) -> Result<c_int, Outcome>,
     ) -> Outcome {
         let l = self.raw;
         // SAFETY: the stack is brought back to `base` below; the handler is a C function of this
@@ -200,7 +199,7 @@ impl State {
             }
             ffi::lua_pushcfunction(l, on_error);
             let outcome = match push(l) {
-                Err(e) => Outcome::Failed(e),
+                Err(outcome) => outcome,
                 Ok(args) => self.outcome(ffi::lua_pcall(l, args, 1, base + 1)),
             };
             ffi::lua_settop(l, base);

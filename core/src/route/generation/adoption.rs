@@ -88,7 +88,7 @@ pub fn reload(only: Option<&str>) -> Result<Report, ReloadError> {
         }
     }
     let blob = encode(&parts);
-    let report = adopt(store, old, hex_digest(&blob), || {
+    let report = adopt(store, old, hex_digest(&parts), || {
         store.publish_if(old, &blob)
     })?;
     tell(&before, &parts);
@@ -151,8 +151,8 @@ pub fn rollback(to: Option<u32>) -> Result<Report, ReloadError> {
     let view = store
         .get(target)
         .ok_or_else(|| ReloadError::Publish(format!("generation {target} is not kept")))?;
-    let digest = hex_digest(&view);
     let now = parts(Some(view));
+    let digest = hex_digest(&now);
     let report = adopt(store, old, digest, || {
         store.set_if(old, target).map(|()| target)
     })?;
